@@ -1,0 +1,30 @@
+"""The closed set of things that contextualization can do to a system.
+
+Each action is a small frozen dataclass: data that can be compared, shown and written to the journal. It can
+say what it would change, apply itself atomically, and be found already done.
+"""
+
+from ucvm_agent.contextualize.actions.accounts import AuthorizeKeys, EnsureGroup, EnsureUser
+from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.files import ExtractArchive, MakeDirectory, MakeLink, WriteFile
+from ucvm_agent.contextualize.actions.machine import EnableUnit, RestartUnit, SetHostname
+from ucvm_agent.contextualize.actions.run import RunCommand, RunScript
+
+__all__ = [
+    "Action",
+    "AuthorizeKeys",
+    "Change",
+    "Effect",
+    "EnableUnit",
+    "EnsureGroup",
+    "EnsureUser",
+    "ExtractArchive",
+    "MakeDirectory",
+    "MakeLink",
+    "Resource",
+    "RestartUnit",
+    "RunCommand",
+    "RunScript",
+    "SetHostname",
+    "WriteFile",
+]

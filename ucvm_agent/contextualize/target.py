@@ -1,0 +1,27 @@
+"""What an action is applied to."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from ucvm_agent.contextualize.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A system that may be changed.
+
+    Arguments:
+        system: read it afresh: earlier actions have changed it.
+        runs: directory (0700, real path) where commands and scripts keep their program, log and result, so
+            that a restarted agent finds out how those it had started ended.
+        run_key: name of this action's entries in `runs`: the same after a restart, unique in the plan.
+        changed: paths that this run has changed so far.
+    """
+
+    system: System
+    runs: Path
+    run_key: str
+    changed: Set[str]

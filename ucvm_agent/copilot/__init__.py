@@ -1,0 +1,1 @@
+"""The Co-Pilot protocol: how its messages stand on the wire (references/copilot-protocol.md)."""

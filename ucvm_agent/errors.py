@@ -1,0 +1,134 @@
+"""Every error that this program raises on purpose.
+
+    UcvmError
+    ├── UsageError               ask the person: the command line is wrong              exit 2
+    │   └── SettingsError        … or agent.toml, a UCVM_ variable, the kernel command line
+    ├── UserDataError            ask the writer of the context                          exit 3
+    │   └── BoundExceeded        … it is larger or deeper than anything sensible
+    ├── SourceError              no user-data from this source                          exit 4
+    │   ├── SourceAbsent         … not on this platform: try another source
+    │   ├── SourceUnavailable    … not now: try again
+    │   └── SourceRefused        … it said no: trying again will not help
+    ├── PlanError                contextualizers contradict each other                  exit 5
+    ├── ActionError              one action failed, the rest goes on                    exit 5
+    │   └── UnsafePath           … a path or link would lead outside the root
+    ├── StoreError               the state file cannot be used; it is left as it is     exit 6
+    │   ├── StoreDamaged
+    │   ├── StoreNewer           … written by a newer version of this program
+    │   └── StoreBusy            … another agent holds it
+    └── DeliveryError            a controller could not be told
+        ├── DeliveryDelayed      … now: keep the event and try again
+        └── DeliveryRefused      … and never will: the controller does not want this event
+
+The branches follow what the caller does next. Only `cli.py` turns an error into an exit code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class UcvmError(Exception):
+    """The base of them all.
+
+    Arguments:
+        message: what was wrong, a sentence without full stop; never holds a secret.
+        where: file, line, key or URL (without credentials), if known.
+        hint: what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class UsageError(UcvmError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting is unknown or has an impossible value."""
+
+
+class UserDataError(UcvmError):
+    """The user-data cannot be used at all; smaller faults are `Problem`s of the context."""
+
+    exit_code = 3
+
+
+class BoundExceeded(UserDataError):
+    """The user-data is larger, deeper or in more parts than the bounds allow."""
+
+
+class SourceError(UcvmError):
+    """A source gave no user-data."""
+
+    exit_code = 4
+
+
+class SourceAbsent(SourceError):
+    """The source does not exist on this platform."""
+
+
+class SourceUnavailable(SourceError):
+    """The source did not answer, or answered with a passing fault."""
+
+
+class SourceRefused(SourceError):
+    """The source answered that it will not serve us, or with something that is not its protocol."""
+
+
+class PlanError(UcvmError):
+    """The contextualizers' orderings contradict each other."""
+
+    exit_code = 5
+
+
+class ActionError(UcvmError):
+    """One action of a plan could not be done."""
+
+    exit_code = 5
+
+
+class UnsafePath(ActionError):
+    """A path or a symbolic link would lead outside the root directory."""
+
+
+class StoreError(UcvmError):
+    """The state file cannot be used."""
+
+    exit_code = 6
+
+
+class StoreDamaged(StoreError):
+    """The state file is not a sound database of ours."""
+
+
+class StoreNewer(StoreError):
+    """The state file was written by a newer version of this program."""
+
+
+class StoreBusy(StoreError):
+    """Another process has the state file open for writing."""
+
+
+class DeliveryError(UcvmError):
+    """An event did not reach a controller."""
+
+
+class DeliveryDelayed(DeliveryError):
+    """The controller cannot be reached now."""
+
+
+class DeliveryRefused(DeliveryError):
+    """The controller answered that it will never take this event."""

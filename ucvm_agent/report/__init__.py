@@ -1,0 +1,1 @@
+"""How controllers are told: the outbox in the store, and one module a reporter."""

@@ -1,0 +1,100 @@
+"""The contract of a source of user-data, and what it yields.
+
+The fields follow the model that all platforms share (references/clouds.md, section 3). Nothing here imports
+a heavy library, since the dry run of a local file passes through it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ucvm_agent.sources.machine import Machine
+
+MAX_BODY = 16 * 1024 * 1024
+"""Most bytes that any source reads, per document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the platform says about this instance, beside user-data.
+
+    `public_keys` are OpenSSH public key lines, validated and without duplicates; `addresses` are textual
+    IPv4 and IPv6 addresses. An empty string means that the platform did not say.
+    """
+
+    instance_id: str = ""
+    hostname: str = ""
+    region: str = ""
+    zone: str = ""
+    public_keys: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a source answered.
+
+    Arguments:
+        source: name of the source (`ec2`, `file`, …).
+        origin: where exactly, for people: a URL without credentials, a device, a path.
+        user_data: the raw bytes; None if the instance exists but has none (not the same as no source).
+        vendor_data: the platform owner's own user-data, handled first and overruled by `user_data`.
+        base64: the platform says that `user_data` is base64 (never a guess).
+        metadata: the instance.
+    """
+
+    source: str
+    origin: str
+    user_data: bytes | None = field(repr=False)
+    vendor_data: bytes | None = field(default=None, repr=False)
+    base64: bool = False
+    metadata: Metadata = Metadata()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Whether a source is worth asking here, told without any network.
+
+    `likely` is True if the machine says so, False if it says the opposite, None if it does not tell
+    (the source may be probed). `why` is a phrase for `ucvm-agent sources`.
+    """
+
+    likely: bool | None
+    why: str
+
+
+class Source(ABC):
+    """One place that user-data can come from.
+
+    A subclass is the class `Source` of the module that carries the source's name. It is made with its
+    settings, opens nothing in its constructor, and is used for one fetch at a time.
+    """
+
+    name: ClassVar[str]
+    rank: ClassVar[int] = 100
+    """Lower wins when several sources answer (references/clouds.md, section 1: local media first)."""
+
+    def candidate(self, machine: Machine) -> Candidate:
+        """Say from the machine's own signs whether this source is worth asking."""
+        return Candidate(None, "this source cannot tell without asking")
+
+    @abstractmethod
+    async def fetch(self) -> Found:
+        """Fetch user-data and metadata once, with the source's own retries.
+
+        Overall time is bounded by the caller (asyncio.timeout); cancellation leaves nothing behind.
+
+        Raises:
+            SourceAbsent: the platform is not this one.
+            SourceUnavailable: no answer in time, or a passing fault.
+            SourceRefused: the source said no.
+        """
+
+    async def changes(self) -> AsyncIterator[Found]:
+        """Yield newer answers as they appear; a source whose data never changes yields none."""
+        return
+        yield

@@ -1,0 +1,191 @@
+"""The tables, and how a state file is opened without ever harming one that is not ours to touch."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from ucvm_agent.errors import StoreBusy, StoreDamaged, StoreError, StoreNewer
+
+APPLICATION_ID = 0x7563766D
+"""`ucvm` in ASCII, in the header of the file: tells our database from anybody's."""
+
+BUSY_SECONDS = 10.0
+"""How long one writer waits for another (a `status` never blocks a writer, in WAL mode)."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE machine (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        machine_id TEXT NOT NULL,
+        instance_id TEXT NOT NULL DEFAULT '',
+        state TEXT,
+        since TEXT,
+        reason TEXT NOT NULL DEFAULT '',
+        source TEXT NOT NULL DEFAULT '',
+        origin TEXT NOT NULL DEFAULT '',
+        context TEXT REFERENCES contexts (digest)
+    ) STRICT;
+    CREATE TABLE boots (
+        number INTEGER PRIMARY KEY,
+        boot_id TEXT NOT NULL UNIQUE,
+        started TEXT NOT NULL,
+        ended TEXT
+    ) STRICT;
+    CREATE TABLE contexts (
+        digest TEXT PRIMARY KEY,
+        source TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        received TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        base64 INTEGER NOT NULL,
+        user_data BLOB
+    ) STRICT;
+    CREATE TABLE journal (
+        key TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        contextualizer TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        target TEXT NOT NULL,
+        outcome TEXT NOT NULL CHECK (outcome IN ('started', 'done', 'failed', 'skipped')),
+        effect TEXT NOT NULL DEFAULT '',
+        reason TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0,
+        boot_id TEXT NOT NULL,
+        context TEXT NOT NULL,
+        changed TEXT NOT NULL,
+        PRIMARY KEY (key, scope)
+    ) STRICT;
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        time TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        document TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE deliveries (
+        reporter TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL DEFAULT 0,
+        delivered TEXT,
+        refused INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        tried TEXT
+    ) STRICT;
+    """,
+)
+"""One script a schema version; a script that has been released is never edited."""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the state file for reading and writing; make it, or bring its schema up to date.
+
+    The connection is in autocommit mode: `BEGIN IMMEDIATE` starts a transaction. Every commit is on the disk
+    when it returns (`synchronous=FULL`), since power cuts are part of the job.
+
+    Raises:
+        StoreDamaged: it is no sound database of ours; StoreNewer: its schema is a later version's;
+        StoreBusy: somebody holds it; StoreError: it cannot be made. The file is left as it is.
+    """
+    _make_private(path)
+    return _checked(path, f"file:{_quoted(path)}?mode=rw", write=True)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the state file for reading, beside a running daemon or without one.
+
+    Raises:
+        StoreError: there is none or it may not be read; StoreDamaged and StoreNewer as in `open_writer`.
+    """
+    if not path.exists():
+        raise StoreError("no state yet", where=str(path), hint="ucvm-agent has not run here")
+    if not os.access(path, os.R_OK):
+        raise StoreError("the state may not be read", where=str(path), hint="run this as root")
+    return _checked(path, f"file:{_quoted(path)}?mode=ro", write=False)
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _make_private(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint="run as root") from error
+
+
+def _checked(path: Path, uri: str, *, write: bool) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        version = _version(connection, path)
+        if write:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            _migrate(connection, version)
+    except StoreError:
+        if connection:
+            connection.close()
+        raise
+    except sqlite3.DatabaseError as error:
+        if connection:
+            connection.close()
+        raise translated(error, path) from error
+    return connection
+
+
+def translated(error: sqlite3.Error, path: Path) -> StoreError:
+    """Return the error of ours that says what an error of SQLite means for the state file `path`."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreBusy("another process is writing to the state", where=str(path), hint="try again later")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return StoreDamaged(
+            f"the state file is damaged ({error}); it was left as it is",
+            where=str(path),
+            hint="move it away to start anew, or restore a copy",
+        )
+    if name.startswith("SQLITE_FULL"):
+        return StoreError(
+            "no space left for the state", where=str(path), hint="free space on the scratch disk"
+        )
+    return StoreError(f"the state file cannot be used: {error}", where=str(path))
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version of a sound file of ours (0: empty), or raise what is wrong with it."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if (application, version, tables) == (0, 0, 0):
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreDamaged("this is another program's database", where=str(path), hint="move it away")
+    if version > len(MIGRATIONS):
+        raise StoreNewer(
+            f"the state has schema {version}, this version knows up to {len(MIGRATIONS)}",
+            where=str(path),
+            hint="install the newer ucvm-agent again, or move the file away to start anew",
+        )
+    sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if sound != "ok":
+        raise StoreDamaged(
+            f"the state file is damaged ({sound}); it was left as it is",
+            where=str(path),
+            hint="move it away to start anew, or restore a copy",
+        )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        # executescript commits by itself first, so the transaction has to be in the script.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={APPLICATION_ID};"
+            f" PRAGMA user_version={number}; COMMIT;"
+        )

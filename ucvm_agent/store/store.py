@@ -1,0 +1,304 @@
+"""Reading and writing the state of the VM."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from ucvm_agent.errors import StoreError
+from ucvm_agent.events import Body, Event, State, StateChanged
+from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.store.schema import open_writer, translated
+
+FILE_NAME = "state.db"
+KEPT_EVENTS = 1000
+"""Events that stay after every controller has them, for `status`."""
+
+Outcome = Literal["started", "done", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """What the journal says of one action.
+
+    `scope` is what its frequency counts by: an instance-id, a boot-id, or `once`.
+    """
+
+    key: str
+    scope: str
+    contextualizer: str
+    kind: str
+    target: str
+    outcome: Outcome
+    effect: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far a controller has been told: the last event it has, and what is wrong since."""
+
+    reporter: str
+    seq: int
+    waiting: int
+    refused: int
+    error: str
+    delivered: str
+    tried: str
+
+
+class Store:
+    """The open state file of a VM. Its methods block for a few milliseconds; they may be called in threads.
+
+    Arguments:
+        path: the file; its folder is made.
+        boot_id: the boot in which this process runs.
+    """
+
+    def __init__(self, path: Path, boot_id: str) -> None:
+        self.path = path
+        self.boot_id = boot_id
+        self._lock = threading.RLock()
+        self._db = open_writer(path)
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
+            db.execute(
+                "INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat())
+            )
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        with self._lock:
+            self._db.close()
+
+    @property
+    def machine_id(self) -> str:
+        """The VM's own UUID."""
+        return str(self._one("SELECT machine_id FROM machine")[0])
+
+    @property
+    def instance_id(self) -> str:
+        """The platform's instance-id of the last context, or an empty string."""
+        return str(self._one("SELECT instance_id FROM machine")[0])
+
+    @property
+    def state(self) -> State | None:
+        """The state that was last entered, in this boot or an earlier one."""
+        state = self._one("SELECT state FROM machine")[0]
+        return State(state) if state else None
+
+    # State and events
+
+    def enter(self, state: State, reason: str = "") -> Event | None:
+        """Change the state and queue the event that says so; None if it is already so for the same reason."""
+        with self._transaction() as db:
+            previous, old_reason = db.execute("SELECT state, reason FROM machine").fetchone()
+            if (previous, old_reason) == (state, reason):
+                return None
+            db.execute(
+                "UPDATE machine SET state = ?, since = ?, reason = ?", (state, _now().isoformat(), reason)
+            )
+            return self._queue(
+                db,
+                StateChanged(state=state, previous=State(previous) if previous else None, reason=reason),
+            )
+
+    def emit(self, body: Body) -> Event:
+        """Queue an event that changes no state."""
+        with self._transaction() as db:
+            return self._queue(db, body)
+
+    def end_boot(self) -> None:
+        """Note that this boot ended in good order."""
+        with self._transaction() as db:
+            db.execute("UPDATE boots SET ended = ? WHERE boot_id = ?", (_now().isoformat(), self.boot_id))
+
+    # Contexts
+
+    def keep_context(self, found: Found, digest: str, body: Body) -> Event:
+        """Remember what a source gave (for boots without a network), and queue the event that says so.
+
+        Another instance-id than the last one means that this disk was cloned: the VM gets a new machine id.
+        """
+        with self._transaction() as db:
+            old, instance_id = self.instance_id, found.metadata.instance_id
+            if old and instance_id and old != instance_id:
+                db.execute("UPDATE machine SET machine_id = ?", (str(uuid.uuid4()),))
+            db.execute(
+                "INSERT OR REPLACE INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    digest,
+                    found.source,
+                    found.origin,
+                    _now().isoformat(),
+                    json.dumps(asdict(found.metadata)),
+                    int(found.base64),
+                    found.user_data,
+                ),
+            )
+            db.execute(
+                "UPDATE machine SET context = ?, instance_id = ?, source = ?, origin = ?",
+                (digest, instance_id or old, found.source, found.origin),
+            )
+            return self._queue(db, body)
+
+    def last_context(self) -> Found | None:
+        """Return what the last source gave, if there was one."""
+        row = self._db_row(
+            "SELECT c.source, c.origin, user_data, base64, metadata FROM contexts c JOIN machine ON context = digest"
+        )
+        if row is None:
+            return None
+        metadata = json.loads(row[4])
+        return Found(
+            source=row[0],
+            origin=row[1],
+            user_data=row[2],
+            base64=bool(row[3]),
+            metadata=Metadata(**{k: tuple(v) if isinstance(v, list) else v for k, v in metadata.items()}),
+        )
+
+    # Journal of actions
+
+    def journal(self, key: str, scope: str) -> JournalEntry | None:
+        """Return what is known of an action, if it was ever started."""
+        row = self._db_row(
+            "SELECT key, scope, contextualizer, kind, target, outcome, effect, reason FROM journal"
+            " WHERE key = ? AND scope = ?",
+            (key, scope),
+        )
+        return JournalEntry(*row) if row else None
+
+    def record(self, entry: JournalEntry, context: str, body: Body | None = None) -> None:
+        """Write how far an action is, and queue the event that reports it, in one transaction."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO journal VALUES (:key, :scope, :contextualizer, :kind, :target, :outcome, :effect,"
+                " :reason, :started, :boot_id, :context, :now) ON CONFLICT (key, scope) DO UPDATE SET"
+                " outcome = :outcome, effect = :effect, reason = :reason, attempts = attempts + :started,"
+                " boot_id = :boot_id, context = :context, changed = :now",
+                asdict(entry)
+                | {
+                    "started": int(entry.outcome == "started"),
+                    "boot_id": self.boot_id,
+                    "context": context,
+                    "now": _now().isoformat(),
+                },
+            )
+            if body is not None:
+                self._queue(db, body)
+
+    # Outbox
+
+    def add_reporter(self, reporter: str) -> None:
+        """Make a controller known, so that events are kept for it from the oldest that is still there."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO deliveries (reporter) VALUES (?)", (reporter,))
+
+    def keep_reporters(self, reporters: set[str]) -> None:
+        """Forget controllers that the settings no longer name, so that they hold back nothing."""
+        with self._transaction() as db:
+            for (name,) in db.execute("SELECT reporter FROM deliveries").fetchall():
+                if name not in reporters:
+                    db.execute("DELETE FROM deliveries WHERE reporter = ?", (name,))
+
+    def next_event(self, reporter: str) -> Event | None:
+        """Return the oldest event that this controller does not have yet."""
+        row = self._db_row(
+            "SELECT document FROM events WHERE seq > (SELECT seq FROM deliveries WHERE reporter = ?)"
+            " ORDER BY seq LIMIT 1",
+            (reporter,),
+        )
+        return Event.model_validate_json(row[0]) if row else None
+
+    def delivered(self, reporter: str, event: Event, *, refused: bool = False, error: str = "") -> None:
+        """Note that the controller has this event and all before it (or refused this one for good)."""
+        now = _now().isoformat()
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE deliveries SET seq = max(seq, ?), delivered = ?, tried = ?, refused = refused + ?,"
+                " error = ? WHERE reporter = ?",
+                (event.seq, now, now, int(refused), error, reporter),
+            )
+
+    def undelivered(self, reporter: str, error: str) -> None:
+        """Note that a controller could not be told just now, and why."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE deliveries SET error = ?, tried = ? WHERE reporter = ?",
+                (error, _now().isoformat(), reporter),
+            )
+
+    # Plumbing
+
+    def _queue(self, db: sqlite3.Connection, body: Body) -> Event:
+        last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        event = Event.model_validate(
+            {
+                "id": str(uuid.uuid4()),
+                "machine_id": self.machine_id,
+                "boot_id": self.boot_id,
+                "seq": (last[0] if last else 0) + 1,
+                "time": _now(),
+                "monotonic": time.clock_gettime(time.CLOCK_BOOTTIME),
+                "body": body,
+            }
+        )
+        db.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+            (event.seq, event.id, event.time.isoformat(), event.name, event.model_dump_json()),
+        )
+        db.execute(
+            "DELETE FROM events WHERE seq <= coalesce((SELECT min(seq) FROM deliveries), :seq)"
+            " AND seq <= :seq - :kept",
+            {"seq": event.seq, "kept": KEPT_EVENTS},
+        )
+        return event
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row = self._db_row(query)
+        if row is None:
+            raise StoreError("the state file lacks its machine row", where=str(self.path))
+        return row
+
+    def _db_row(self, query: str, arguments: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
+        with self._lock:
+            try:
+                row: tuple[Any, ...] | None = self._db.execute(query, arguments).fetchone()
+                return row
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            nested = self._db.in_transaction
+            try:
+                if not nested:
+                    self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                if not nested:
+                    self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._rollback()
+                raise translated(error, self.path) from error
+            except BaseException:
+                self._rollback()
+                raise
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
