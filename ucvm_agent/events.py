@@ -87,9 +87,7 @@ class Note(Body):
     message: str
 
 
-AnyBody = Annotated[
-    StateChanged | ContextReceived | ActionEnded | Contextualized | Note, Field(discriminator="kind")
-]
+AnyBody = Annotated[StateChanged | ContextReceived | ActionEnded | Contextualized | Note, Field(discriminator="kind")]
 
 
 class Event(BaseModel):

@@ -22,7 +22,24 @@ from ucvm_agent.contextualize.options import Options, Reads
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.userdata.context import Context, Frequency
 
-__all__ = ["Action", "Context", "Contextualizer", "Frequency", "Options", "Reads", "System"]
+__all__ = ["Action", "Context", "Contextualizer", "Frequency", "Options", "Reads", "Refusal", "System"]
+
+
+class Refusal(Exception):
+    """Raised by `Contextualizer.plan`: a value cannot be used on this system.
+
+    Arguments:
+        key: the key whose value it is, as people write it (`users`, `[cernvm] proxy`).
+        message: what is wrong; never holds a secret.
+        hint: what to write instead.
+    """
+
+    def __init__(self, key: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.message = message
+        self.hint = hint
+
 
 O = TypeVar("O", bound=Options)  # noqa: E741 - the one type variable of the contract
 
@@ -36,6 +53,8 @@ class Contextualizer(ABC, Generic[O]):
         after, before: names of contextualizers whose actions come earlier or later; unknown names are
             ignored. They order only: a failed action stops just those that need what it provides.
         frequency: how often its actions are done; an action may overrule it.
+        amiconfig: names of the amiconfig plugins that it stands for, so that `[amiconfig] disabled_plugins`
+            switches it off (references/amiconfig.md, section 4).
     """
 
     name: ClassVar[str]
@@ -43,11 +62,14 @@ class Contextualizer(ABC, Generic[O]):
     after: ClassVar[tuple[str, ...]] = ()
     before: ClassVar[tuple[str, ...]] = ()
     frequency: ClassVar[Frequency] = Frequency.INSTANCE
+    amiconfig: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def plan(self, options: O, context: Context, system: System) -> Iterable[Action]:
         """Yield what has to be so for `options` to be fulfilled, in order.
 
-        Pure: it reads `system` only, and yields the same actions for the same arguments. To refuse a value
-        it raises `ValueError` or, with a place, yields nothing for it and lets its options model say why.
+        Pure: it reads `system` only, and yields the same actions for the same arguments. They are done one
+        after another, those of different contextualizers at the same time. A value that is wrong in itself
+        is refused by the options model, which gives the problem its place; `Refusal` refuses one that only
+        the system shows to be wrong, and leaves what was already yielded in the plan.
         """

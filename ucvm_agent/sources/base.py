@@ -96,5 +96,6 @@ class Source(ABC):
 
     async def changes(self) -> AsyncIterator[Found]:
         """Yield newer answers as they appear; a source whose data never changes yields none."""
-        return
-        yield
+        nothing: tuple[Found, ...] = ()
+        for found in nothing:
+            yield found

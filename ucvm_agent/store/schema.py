@@ -119,9 +119,7 @@ def _make_private(path: Path) -> None:
 def _checked(path: Path, uri: str, *, write: bool) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         version = _version(connection, path)
         if write:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -151,9 +149,7 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
             hint="move it away to start anew, or restore a copy",
         )
     if name.startswith("SQLITE_FULL"):
-        return StoreError(
-            "no space left for the state", where=str(path), hint="free space on the scratch disk"
-        )
+        return StoreError("no space left for the state", where=str(path), hint="free space on the scratch disk")
     return StoreError(f"the state file cannot be used: {error}", where=str(path))
 
 
@@ -186,6 +182,5 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         # executescript commits by itself first, so the transaction has to be in the script.
         connection.executescript(
-            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={APPLICATION_ID};"
-            f" PRAGMA user_version={number}; COMMIT;"
+            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
         )

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from ucvm_agent.errors import StoreError
 from ucvm_agent.events import Body, Event, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
@@ -71,9 +73,7 @@ class Store:
         self._db = open_writer(path)
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
-            db.execute(
-                "INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat())
-            )
+            db.execute("INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat()))
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -104,9 +104,7 @@ class Store:
             previous, old_reason = db.execute("SELECT state, reason FROM machine").fetchone()
             if (previous, old_reason) == (state, reason):
                 return None
-            db.execute(
-                "UPDATE machine SET state = ?, since = ?, reason = ?", (state, _now().isoformat(), reason)
-            )
+            db.execute("UPDATE machine SET state = ?, since = ?, reason = ?", (state, _now().isoformat(), reason))
             return self._queue(
                 db,
                 StateChanged(state=state, previous=State(previous) if previous else None, reason=reason),
@@ -158,13 +156,12 @@ class Store:
         )
         if row is None:
             return None
-        metadata = json.loads(row[4])
         return Found(
             source=row[0],
             origin=row[1],
             user_data=row[2],
             base64=bool(row[3]),
-            metadata=Metadata(**{k: tuple(v) if isinstance(v, list) else v for k, v in metadata.items()}),
+            metadata=TypeAdapter(Metadata).validate_json(row[4]),
         )
 
     # Journal of actions
@@ -258,8 +255,7 @@ class Store:
             (event.seq, event.id, event.time.isoformat(), event.name, event.model_dump_json()),
         )
         db.execute(
-            "DELETE FROM events WHERE seq <= coalesce((SELECT min(seq) FROM deliveries), :seq)"
-            " AND seq <= :seq - :kept",
+            "DELETE FROM events WHERE seq <= coalesce((SELECT min(seq) FROM deliveries), :seq) AND seq <= :seq - :kept",
             {"seq": event.seq, "kept": KEPT_EVENTS},
         )
         return event

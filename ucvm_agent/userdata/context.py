@@ -49,14 +49,12 @@ class Problem:
     Arguments:
         message: what was found and what was expected; never holds a secret.
         hint: what to write instead.
-        excerpt: the line as it stands (secrets masked) so that a caret can point at `place.column`.
     """
 
     severity: Severity
     place: Place
     message: str
     hint: str = ""
-    excerpt: str = ""
 
 
 class Frequency(StrEnum):
@@ -93,11 +91,18 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of the user-data after unpacking: its name, its MIME type, and how many lines it has."""
+    """One piece of the user-data after unpacking.
+
+    Arguments:
+        name: what `Place.part` refers to: a MIME part's file name, or `user-data` if there is only one part.
+        content_type: its MIME type.
+        text: the whole piece, secrets and all, so that a problem can be shown with its line
+            (`excerpt.py` masks the secrets); empty for what is not text.
+    """
 
     name: str
     content_type: str
-    lines: int
+    text: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,8 @@ class Context:
     """One user-data, decoded.
 
     Arguments:
-        digest: SHA-256 of the raw user-data in hex; names the context everywhere.
+        digest: SHA-256 of the raw user-data in hex (with the vendor data after it, where there is any); names
+            the context everywhere.
         values: the tree of values, see the module's docstring.
         places: for each path in `values` (inner ones too) where it was written.
         problems: in the order of the text.
@@ -126,7 +132,7 @@ class Context:
     places: Mapping[Path, Place] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     scripts: tuple[Script, ...] = ()
     problems: tuple[Problem, ...] = ()
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
 
     def entry(self, key: str) -> Entry | None:
         """Return the value that was written for `key` (`hostname`, `a.b`, `[section] option`), if any."""

@@ -1,0 +1,111 @@
+"""The settings of the agent: each is declared once here, with its type, default and meaning.
+
+Layers, later ones win: `/etc/ucvm-agent/agent.toml`, the environment (`UCVM_XMPP__JID`), the kernel command
+line (`ucvm.xmpp.jid=…`), the options of the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+DEFAULT_FILE = Path("/etc/ucvm-agent/agent.toml")
+ENVIRONMENT_PREFIX = "UCVM_"
+KERNEL_PREFIX = "ucvm."
+
+
+def _split_commas(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+"""A list; the environment and the kernel command line write it as `a,b,c`."""
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Log(Section):
+    """`[log]`: what is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto: colour and alignment on a terminal, JSON elsewhere"
+    )
+    file: Path | None = Field(None, description="append here instead of standard error")
+
+
+class Ec2(Section):
+    """`[sources.ec2]`: the EC2 metadata service."""
+
+    endpoints: Names = Field(("http://169.254.169.254", "http://[fd00:ec2::254]"), description="tried in this order")
+    require_imdsv2: bool = Field(False, description="never fall back to requests without a token")
+    token_ttl: int = Field(21600, ge=1, le=21600, description="seconds that a token is asked for")
+
+
+class File(Section):
+    """`[sources.file]`: user-data in a local file."""
+
+    path: str = Field("", description="the file, or - for standard input")
+
+
+class Sources(Section):
+    """`[sources]`: where user-data is looked for."""
+
+    names: Names = Field(("ec2",), description="sources that may be asked")
+    deadline: float = Field(120.0, gt=0, description="seconds until the VM comes up without user-data")
+    ec2: Ec2 = Ec2()
+    file: File = File()
+
+
+class Contextualize(Section):
+    """`[contextualize]`: what is done with the context."""
+
+    disabled: Names = Field((), description="contextualizers that are left out")
+    dropins: str = Field(
+        "/etc/ucvm-agent/contextualizers.d", description="folder of executables that are contextualizers"
+    )
+    parallel: int = Field(8, ge=1, description="most actions at the same time")
+
+
+class Xmpp(Section):
+    """`[xmpp]`: the connection to the controllers' XMPP server; off without a JID."""
+
+    jid: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = Field(None, description="file with the password, instead of `password`")
+    host: str = Field("", description="server address, if DNS does not say it")
+    port: int = Field(5222, ge=1, le=65535)
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
+    verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
+    controllers: Names = Field((), description="JIDs that get every event")
+    receipts: bool = Field(True, description="an event counts as delivered when its controller, not its server, has it")
+
+
+class Http(Section):
+    """`[http]`: a controller that takes events by POST; off without a URL."""
+
+    url: str = ""
+    token: SecretStr = SecretStr("")
+    token_file: Path | None = Field(None, description="file with the bearer token, instead of `token`")
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
+    verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
+
+
+class Settings(Section):
+    """All settings."""
+
+    root: Path = Field(Path("/"), description="directory that is treated as /")
+    state_dir: str = Field("/var/lib/ucvm-agent", description="folder of the state, beneath the root")
+    stop_timeout: float = Field(30.0, gt=0, description="seconds that running actions get at a stop")
+    retry_failed: bool = Field(True, description="try failed actions again at the next boot")
+    log: Log = Log()
+    sources: Sources = Sources()
+    contextualize: Contextualize = Contextualize()
+    xmpp: Xmpp = Xmpp()
+    http: Http = Http()
