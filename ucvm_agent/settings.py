@@ -1,26 +1,24 @@
 """The settings of the agent: each is declared once here, with its type, default and meaning.
 
-Layers, later ones win: `/etc/ucvm-agent/agent.toml`, the environment (`UCVM_XMPP__JID`), the kernel command
-line (`ucvm.xmpp.jid=…`), the options of the command line.
+`layers.py` reads them from the settings file, the environment, the kernel command line and the options.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-
-DEFAULT_FILE = Path("/etc/ucvm-agent/agent.toml")
-ENVIRONMENT_PREFIX = "UCVM_"
-KERNEL_PREFIX = "ucvm."
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 def _split_commas(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 """A list; the environment and the kernel command line write it as `a,b,c`."""
 
 
@@ -97,15 +95,49 @@ class Http(Section):
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """All settings."""
 
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take nothing from outside behind the caller's back; `layers.load` does that by name."""
+        return (init_settings,)
+
     root: Path = Field(Path("/"), description="directory that is treated as /")
-    state_dir: str = Field("/var/lib/ucvm-agent", description="folder of the state, beneath the root")
+    state_dir: Path = Field(Path("/var/lib/ucvm-agent"), description="folder of the state, beneath the root")
     stop_timeout: float = Field(30.0, gt=0, description="seconds that running actions get at a stop")
-    retry_failed: bool = Field(True, description="try failed actions again at the next boot")
     log: Log = Log()
     sources: Sources = Sources()
     contextualize: Contextualize = Contextualize()
     xmpp: Xmpp = Xmpp()
     http: Http = Http()
+
+    @property
+    def insecure(self) -> tuple[str, ...]:
+        """The controllers' connections for which verification of TLS certificates was switched off."""
+        used = {
+            "xmpp": bool(self.xmpp.jid) and not self.xmpp.verify,
+            "http": bool(self.http.url) and not self.http.verify,
+        }
+        return tuple(name for name, unverified in used.items() if unverified)
+
+
+def leaves(
+    model: type[BaseModel] = Settings, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Yield each setting's path (`("xmpp", "jid")`) and declaration, in the order of this file."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from leaves(kind, (*above, name))
+        else:
+            yield (*above, name), field

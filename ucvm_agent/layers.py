@@ -1,0 +1,188 @@
+"""Where settings come from: four layers, of which a later one wins.
+
+agent.toml                the file, `/etc/ucvm-agent/agent.toml` unless another is named
+UCVM_XMPP__JID=…          the environment
+ucvm.xmpp.jid=…           the kernel command line
+--root DIR                the options of the command line
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource
+
+from ucvm_agent.errors import SettingsError
+from ucvm_agent.settings import Settings, leaves
+
+DEFAULT_FILE = Path("/etc/ucvm-agent/agent.toml")
+ENVIRONMENT = "UCVM_"
+KERNEL = "ucvm."
+
+Tree = Mapping[str, Any]
+SettingPath = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The settings in force, and for each that is not a default where it was set."""
+
+    settings: Settings
+    origins: Mapping[SettingPath, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one place says.
+
+    Arguments:
+        name: of the place, for people.
+        tree: the values, nested as the settings are.
+        spell: how this place writes the setting `("xmpp", "jid")`.
+        text: the text that was read, to find lines in; empty if there is none.
+    """
+
+    name: str
+    tree: Tree
+    spell: str = ""
+    text: str = ""
+
+    def where(self, path: SettingPath) -> str:
+        """Return where this layer sets `path`: `agent.toml line 3`, `UCVM_XMPP__JID`."""
+        match self.spell:
+            case "environment":
+                return ENVIRONMENT + "__".join(path).upper()
+            case "kernel":
+                return f"{self.name} {KERNEL}{'.'.join(path)}"
+            case "file":
+                line = _line_of(self.text, path)
+                return f"{self.name} line {line}" if line else self.name
+            case _:
+                return self.name
+
+
+def load(file: Path | None, environment: Mapping[str, str], kernel_command_line: str, options: Tree) -> Effective:
+    """Read all layers into one.
+
+    Arguments:
+        file: the settings file; None = the default one, which need not exist.
+        environment: of the process.
+        kernel_command_line: `/proc/cmdline`.
+        options: of the command line, nested as the settings are; what was not given is absent.
+
+    Raises:
+        SettingsError: unreadable file, unknown setting (with the nearest right name), impossible value.
+    """
+    layers = (
+        _file_layer(file),
+        _environment_layer(environment),
+        _kernel_layer(kernel_command_line),
+        Layer("command line", options),
+    )
+    merged: dict[str, Any] = {}
+    origins: dict[SettingPath, str] = {}
+    for layer in layers:
+        for path, value in _values(layer.tree):
+            _refuse_unknown(path, layer)
+            _put(merged, path, value)
+            origins[path] = layer.where(path)
+    try:
+        return Effective(Settings.model_validate(merged), origins)
+    except ValidationError as error:
+        raise _refused(error, origins) from None
+
+
+def _file_layer(file: Path | None) -> Layer:
+    path = file or DEFAULT_FILE
+    if file is None and not path.exists():
+        return Layer(str(path), {})
+    try:
+        text = path.read_text()
+        return Layer(str(path), tomllib.loads(text), "file", text)
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
+
+
+def _environment_layer(environment: Mapping[str, str]) -> Layer:
+    known = {ENVIRONMENT + "__".join(path).upper() for path, _ in leaves()}
+    for name in environment:
+        if name.startswith(ENVIRONMENT) and name not in known:
+            raise SettingsError("unknown setting", where=name, hint=_nearest(name, known))
+    return Layer("environment", _nested(environment, ENVIRONMENT, "__"), "environment")
+
+
+def _kernel_layer(command_line: str) -> Layer:
+    words = shlex.shlex(command_line, posix=True, punctuation_chars=False)
+    words.whitespace_split, words.quotes, words.escape, words.commenters = True, '"', "", ""
+    pairs = (word.partition("=") for word in words if word.startswith(KERNEL))
+    # The kernel itself takes `-` and `_` in names for the same.
+    values = {name.lower().replace("-", "_"): value for name, _, value in pairs}
+    known = {KERNEL + ".".join(path) for path, _ in leaves()}
+    for name in values:
+        if name not in known:
+            raise SettingsError("unknown setting", where=f"kernel command line {name}", hint=_nearest(name, known))
+    return Layer("kernel command line", _nested(values, KERNEL, "."), "kernel")
+
+
+def _nested(values: Mapping[str, str], prefix: str, delimiter: str) -> Tree:
+    source = EnvSettingsSource(Settings, env_prefix=prefix, env_nested_delimiter=delimiter)
+    source.env_vars = {name.lower(): value for name, value in values.items() if name.startswith(prefix)}
+    return source()
+
+
+def _values(tree: Tree, above: SettingPath = ()) -> Iterator[tuple[SettingPath, object]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _values(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
+def _put(tree: dict[str, Any], path: SettingPath, value: object) -> None:
+    for step in path[:-1]:
+        tree = tree.setdefault(step, {})
+    tree[path[-1]] = value
+
+
+def _refuse_unknown(path: SettingPath, layer: Layer) -> None:
+    known = {".".join(known) for known, _ in leaves()}
+    name = ".".join(path)
+    if name not in known:
+        raise SettingsError(f"unknown setting {name}", where=layer.where(path), hint=_nearest(name, known))
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]}?" if near else "`ucvm-agent config` lists all settings"
+
+
+def _refused(error: ValidationError, origins: Mapping[SettingPath, str]) -> SettingsError:
+    detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = tuple(str(step) for step in detail["loc"] if not isinstance(step, int))
+    return SettingsError(
+        f"{'.'.join(path)}: {detail['msg'].removeprefix('Value error, ')}", where=origins.get(path, "")
+    )
+
+
+def _line_of(text: str, path: SettingPath) -> int:
+    """Return the line that sets `path` in a TOML text, or 0; tomllib does not keep lines."""
+    table = ".".join(path[:-1])
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            current = header[1].replace(" ", "").replace('"', "")
+        elif key := re.match(r"\s*([\w.\"-]+)\s*=", line):
+            name = key[1].replace('"', "")
+            if f"{current}.{name}".strip(".") == f"{table}.{path[-1]}".strip("."):
+                return number
+    return 0

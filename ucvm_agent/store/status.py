@@ -1,0 +1,109 @@
+"""What the state file tells about the VM, read beside a running daemon or without one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from ucvm_agent.errors import StoreError
+from ucvm_agent.events import State
+from ucvm_agent.store.schema import open_reader, translated
+from ucvm_agent.store.store import Delivery, JournalEntry
+
+SETTLED = (State.READY, State.WORKING, State.DEGRADED, State.FAILED, State.STOPPED)
+"""States that a VM stays in by itself; the others end sooner or later."""
+
+WATCH_SECONDS = 0.2
+"""How often `wait_settled` looks at the state; SQLite has no way to be told of another process' commit."""
+
+_JOURNAL = (
+    "SELECT key, scope, contextualizer, kind, target, outcome, effect, reason FROM journal"
+    " WHERE context = (SELECT context FROM machine) ORDER BY changed, rowid"
+)
+_DELIVERIES = (
+    "SELECT reporter, seq, (SELECT count(*) FROM events e WHERE e.seq > d.seq), refused, error,"
+    " coalesce(delivered, ''), coalesce(tried, '') FROM deliveries d ORDER BY reporter"
+)
+_PROBLEMS = "SELECT document ->> '$.body.problems' FROM events WHERE kind = 'context' ORDER BY seq DESC LIMIT 1"
+
+
+class Status(BaseModel):
+    """All that `ucvm-agent status` shows; times are ISO 8601, UTC.
+
+    `actions` are those of the present context, `problems` what is wrong with its user-data.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    machine_id: str
+    instance_id: str
+    boot_id: str
+    boots: int
+    state: State | None
+    since: str
+    reason: str
+    source: str
+    origin: str
+    context: str
+    problems: tuple[str, ...]
+    actions: tuple[JournalEntry, ...]
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the VM stays as it is until somebody asks something of it."""
+        return self.state in SETTLED
+
+
+def read(path: Path) -> Status:
+    """Read the state file `path`.
+
+    Raises:
+        StoreError: there is none, or it cannot be used (StoreDamaged, StoreNewer).
+    """
+    with closing(open_reader(path)) as db:
+        try:
+            return _read(db, path)
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+
+
+def wait_settled(path: Path) -> Status:
+    """Wait until the VM is in a state that it stays in, and return its status; blocks."""
+    while True:
+        status = read(path)
+        if status.settled:
+            return status
+        time.sleep(WATCH_SECONDS)
+
+
+def _read(db: sqlite3.Connection, path: Path) -> Status:
+    db.execute("BEGIN")  # one snapshot for all that follows
+    machine = db.execute(
+        "SELECT machine_id, instance_id, state, coalesce(since, ''), reason, source, origin,"
+        " coalesce(context, '') FROM machine"
+    ).fetchone()
+    boot = db.execute("SELECT number, boot_id FROM boots ORDER BY number DESC LIMIT 1").fetchone()
+    if machine is None or boot is None:
+        raise StoreError("the state file is empty", where=str(path))
+    problems = db.execute(_PROBLEMS).fetchone()
+    return Status(
+        machine_id=machine[0],
+        instance_id=machine[1],
+        boot_id=boot[1],
+        boots=boot[0],
+        state=State(machine[2]) if machine[2] else None,
+        since=machine[3],
+        reason=machine[4],
+        source=machine[5],
+        origin=machine[6],
+        context=machine[7],
+        problems=tuple(json.loads(problems[0])) if problems else (),
+        actions=tuple(JournalEntry(*row) for row in db.execute(_JOURNAL)),
+        deliveries=tuple(Delivery(*row) for row in db.execute(_DELIVERIES)),
+    )
