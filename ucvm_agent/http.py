@@ -1,0 +1,178 @@
+"""The HTTP client of the program: how every session is bounded, trusted and logged.
+
+Importing it loads aiohttp, so import it where HTTP is spoken, not where it might be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from ucvm_agent import __version__
+from ucvm_agent.errors import SettingsError
+
+log = structlog.get_logger()
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds for the TCP connection (references/clouds.md, "Ours, unless a source says otherwise")."""
+TOTAL_TIMEOUT = 10.0
+"""Seconds for a whole request, name resolution and body included."""
+RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses that tell of a passing fault (same place)."""
+CONNECTIONS_PER_HOST = 4
+"""Link-local services share a small packet budget (references/clouds.md, section 2.1)."""
+
+_CHUNK = 64 * 1024
+
+
+class AnswerRefused(aiohttp.ClientError):
+    """The server answered with something that we do not take: too large, or a redirect to another host."""
+
+
+@asynccontextmanager
+async def session(
+    *,
+    connect: float = CONNECT_TIMEOUT,
+    total: float = TOTAL_TIMEOUT,
+    ca_file: Path | None = None,
+    verify: bool = True,
+    link_local: bool = False,
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a session for requests to one or a few servers, and close it with all its connections.
+
+    Bodies are not decompressed, redirects to another host or away from TLS raise `AnswerRefused`, cookies are
+    not kept, and each request and answer is one debug line without query, credentials, headers and body.
+
+    Arguments:
+        connect: seconds for the TCP connection.
+        total: seconds for a whole request.
+        ca_file: certificates to trust instead of the system's.
+        verify: False accepts any certificate.
+        link_local: the servers are on the local link, so no proxy of the environment can reach them.
+
+    Raises:
+        SettingsError: `ca_file` cannot be used.
+    """
+    trust: ssl.SSLContext | bool = verify
+    if verify and ca_file is not None:
+        trust = await asyncio.to_thread(_trusting, ca_file)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=trust, limit_per_host=CONNECTIONS_PER_HOST),
+        timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect),
+        headers={"User-Agent": f"ucvm-agent/{__version__}", "Accept-Encoding": "identity"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=not link_local,
+        trace_configs=[_trace()],
+    ) as opened:
+        yield opened
+
+
+async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body as it came over the wire; one that is larger than `limit` bytes is not read to its end.
+
+    Raises:
+        AnswerRefused: the body is too large.
+        aiohttp.ClientError: the connection ended before the body did.
+        TimeoutError: the request took longer than its session allows.
+    """
+    announced = response.content_length or 0
+    if announced > limit:
+        response.close()
+        raise AnswerRefused(f"the answer has {announced} bytes, more than the {limit} that are read")
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            response.close()
+            raise AnswerRefused(f"the answer has more than the {limit} bytes that are read")
+    return bytes(body)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL as it may be logged and shown: without credentials, query and fragment."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        reason = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingsError(
+            f"the certificates cannot be read: {reason}", where=str(ca_file), hint="name a file in PEM form"
+        ) from None
+
+
+def _trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(_log_request)
+    trace.on_request_end.append(_log_answer)
+    trace.on_request_exception.append(_log_failure)
+    trace.on_request_redirect.append(_check_redirect)
+    return trace
+
+
+async def _log_request(
+    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestStartParams
+) -> None:
+    request.started = time.monotonic()
+    log.debug("http request", method=params.method, url=without_secrets(str(params.url)))
+
+
+async def _log_answer(
+    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestEndParams
+) -> None:
+    log.debug(
+        "http answer",
+        method=params.method,
+        url=without_secrets(str(params.url)),
+        status=params.response.status,
+        bytes=params.response.content_length,
+        ms=_milliseconds(request),
+    )
+
+
+async def _log_failure(
+    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
+) -> None:
+    log.debug(
+        "http request failed",
+        method=params.method,
+        url=without_secrets(str(params.url)),
+        error=type(params.exception).__name__,
+        ms=_milliseconds(request),
+    )
+
+
+async def _check_redirect(
+    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    location = params.response.headers.get("Location", "")
+    if not _may_follow(str(params.url), location):
+        params.response.close()
+        raise AnswerRefused("the answer redirects to another host, or away from TLS")
+
+
+def _may_follow(url: str, location: str) -> bool:
+    try:
+        here, there = urlsplit(url), urlsplit(location)
+    except ValueError:
+        return False
+    same_host = not there.netloc or there.hostname == here.hostname
+    return same_host and not (here.scheme == "https" and there.scheme == "http")
+
+
+def _milliseconds(request: SimpleNamespace) -> int:
+    started: float = request.started
+    return round((time.monotonic() - started) * 1000)
