@@ -110,8 +110,9 @@ class System:
     def user(self, name: str) -> User | None:
         """Return the user of that name from the account files beneath the root; on `/` any that NSS knows."""
         for fields in self._accounts("/etc/passwd", 7):
-            if fields[0] == name and fields[2].isdecimal() and fields[3].isdecimal():
-                return User(name, int(fields[2]), int(fields[3]), *fields[4:])
+            uid, gid = _number(fields[2]), _number(fields[3])
+            if fields[0] == name and uid is not None and gid is not None:
+                return User(name, uid, gid, *fields[4:])
         if self.live:
             with suppress(KeyError, ValueError):
                 known = pwd.getpwnam(name)
@@ -121,8 +122,9 @@ class System:
     def group(self, name: str) -> Group | None:
         """Return the group of that name from the account files beneath the root; on `/` any that NSS knows."""
         for fields in self._accounts("/etc/group", 4):
-            if fields[0] == name and fields[2].isdecimal():
-                return Group(name, int(fields[2]), tuple(member for member in fields[3].split(",") if member))
+            gid = _number(fields[2])
+            if fields[0] == name and gid is not None:
+                return Group(name, gid, tuple(member for member in fields[3].split(",") if member))
         if self.live:
             with suppress(KeyError, ValueError):
                 known = grp.getgrnam(name)
@@ -145,7 +147,7 @@ class System:
 
     def _accounts(self, path: str, width: int) -> Iterator[list[str]]:
         """Yield the fields of each line that has as many as it should; the rest is not for us to repair."""
-        for line in self._text(path).splitlines():
+        for line in self._text(path).split("\n"):
             fields = line.split(":")
             if len(fields) == width:
                 yield fields
@@ -159,3 +161,9 @@ class System:
         text = self._text("/etc/os-release") or self._text("/usr/lib/os-release")
         pairs = (line.strip().partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
         return {key: value.strip("\"'") for key, _, value in pairs}
+
+
+def _number(field: str) -> int | None:
+    """Return a user or group number; the largest one means "none" to the kernel."""
+    number = int(field) if len(field) <= 10 and field.isascii() and field.isdecimal() else -1
+    return number if 0 <= number < 2**32 - 1 else None
