@@ -18,11 +18,27 @@ from collections.abc import Iterable
 from typing import ClassVar, Generic, TypeVar
 
 from ucvm_agent.contextualize.actions import Action
-from ucvm_agent.contextualize.options import Options, Reads
+from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark
 from ucvm_agent.contextualize.system import System
-from ucvm_agent.userdata.context import Context, Frequency
+from ucvm_agent.userdata.context import Context, Frequency, Problem, Script, Severity, Stage
 
-__all__ = ["Action", "Context", "Contextualizer", "Frequency", "Options", "Reads", "Refusal", "System"]
+__all__ = [
+    "Action",
+    "CommaList",
+    "Context",
+    "Contextualizer",
+    "Frequency",
+    "Nested",
+    "Options",
+    "Problem",
+    "Reads",
+    "Refusal",
+    "Script",
+    "Severity",
+    "Stage",
+    "System",
+    "remark",
+]
 
 
 class Refusal(Exception):
@@ -73,3 +89,10 @@ class Contextualizer(ABC, Generic[O]):
         is refused by the options model, which gives the problem its place; `Refusal` refuses one that only
         the system shows to be wrong, and leaves what was already yielded in the plan.
         """
+
+    def remarks(self, options: O, context: Context, system: System) -> Iterable[Problem]:
+        """Return what the writer of the context should know beside the plan, made with `remark`.
+
+        Pure, as `plan` is. For what is accepted and has no effect, or another one than its writer may think.
+        """
+        return ()

@@ -6,22 +6,25 @@ context's writer, and the nearest declared key is the best guess at what was mea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, TypeVar
+from itertools import count, islice
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
+from ucvm_agent.contextualize.unsupported import without_effect
 from ucvm_agent.userdata.context import (
     Context,
+    Frozen,
     Path,
     Problem,
     Severity,
     format_path,
     parse_key,
-    thaw,
 )
 
 
@@ -32,7 +35,34 @@ class Options(BaseModel):
     `cache` reads `[cache] size` and `size` in the mapping `cache:` of cloud-config.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, coerce_numbers_to_str=True)
+
+
+class Nested(BaseModel):
+    """The base of models for mappings inside an options field, such as one user of `users`.
+
+    A key that the model does not declare is no error: `read_options` warns about it, and the rest of the
+    mapping counts. `-` in a key is taken for `_`, as cloud-init does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True, coerce_numbers_to_str=True)
+
+    _path: Path = PrivateAttr(default=())
+
+    @property
+    def path(self) -> Path:
+        """The path in the context that it was read from, for `remark`."""
+        return self._path
+
+    @model_validator(mode="before")
+    @classmethod
+    def _underscores(cls, value: Any) -> Any:
+        return {str(key).replace("-", "_"): item for key, item in value.items()} if isinstance(value, dict) else value
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # A misspelt `password` is among the extras, as plain text.
+        extra = self.model_extra or {}
+        return (pair for pair in super().__repr_args__() if pair[0] not in extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +79,8 @@ class Reads:
 
 
 def _split_commas(value: object) -> object:
+    if value is None:
+        return []
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
@@ -61,43 +93,161 @@ M = TypeVar("M", bound=Options)
 def read_options(name: str, model: type[M], context: Context) -> tuple[M | None, list[Problem]]:
     """Make the options of the contextualizer `name` from the context.
 
-    Returns the options and what is wrong with the values. A wrong value is left out (its field keeps the
-    default), so that one mistake does not take the rest with it; None is returned only if even then the
-    model is not satisfied.
+    Returns the options and what is wrong with the values. A wrong value is left out (an item of a list, else
+    the whole field, which keeps its default), so that one mistake does not take the rest with it; None is
+    returned only if even then the model is not satisfied. Unknown keys of `Nested` models are warnings.
     """
-    given: dict[str, object] = {}
+    given: dict[str, Frozen] = {}
     origins: dict[str, Path] = {}
     problems: list[Problem] = []
     for field_name, field in model.model_fields.items():
         entries = [entry for key in keys_of(name, field_name, field) if (entry := context.entry(key))]
         for entry in entries[:1]:
-            given[field_name], origins[field_name] = thaw(entry.value), entry.path
+            given[field_name], origins[field_name] = entry.value, entry.path
         problems += [
-            Problem(
-                Severity.WARNING,
-                entry.place,
-                f"{format_path(entry.path)} is overruled by {format_path(entries[0].path)}",
+            remark(
+                context,
+                entry.path,
+                f"overruled by {format_path(entries[0].path)}",
                 "write the same value, or only one of them",
             )
             for entry in entries[1:]
             if entry.value != entries[0].value
         ]
-    for _ in range(len(given) + 1):
+    left_out: set[Path] = set()
+    while True:
+        values = {field: _without(value, (field,), left_out) for field, value in given.items()}
+        values = {field: value for field, value in values.items() if (field,) not in left_out}
         try:
-            return model.model_validate(given), problems
+            options = model.model_validate(values)
         except ValidationError as error:
-            for detail in error.errors(include_url=False, include_context=False, include_input=False):
-                field_name = str(detail["loc"][0]) if detail["loc"] else ""
-                path = (*origins.get(field_name, (name,)), *detail["loc"][1:])
-                problems.append(_refused(context, path, detail["msg"]))
-                given.pop(field_name, None)
-    return None, problems
+            # Pydantic's own text may show a value; these details do not.
+            details = error.errors(include_url=False, include_input=False)
+        else:
+            found = [each for field in origins for each in _locate(getattr(options, field), (field,), left_out)]
+            problems += [_unknown(context, origins, path, names) for path, names in found]
+            return options, problems
+        culprits = {_original(detail["loc"], left_out): detail for detail in details}
+        problems += [_refused(context, _in_context(path, origins), detail) for path, detail in culprits.items()]
+        more = {removable for path in culprits if (removable := _removable(path, given))} - left_out
+        if not more:
+            return None, problems
+        left_out |= more
 
 
-def _refused(context: Context, path: Path, message: str) -> Problem:
-    known = tuple(step for step in path if isinstance(step, int) or not step.startswith("function-"))
-    text = message.removeprefix("Value error, ")
-    return Problem(Severity.ERROR, context.place(known), f"{format_path(known)}: {text}")
+def remark(
+    context: Context, where: Path | str, message: str, hint: str = "", severity: Severity = Severity.WARNING
+) -> Problem:
+    """Return a problem with the value at a path or key of the context.
+
+    Arguments:
+        context: what tells the place of the value.
+        where: its path, or its key as people write it.
+        message: what is wrong with it, without its name; never holds a secret.
+        hint: what to write instead.
+        severity: ERROR means that something asked for will not happen.
+    """
+    path = parse_key(where) if isinstance(where, str) else where
+    return Problem(severity, context.place(path), f"{format_path(path)}: {message}", hint)
+
+
+def _without(value: Frozen, path: Path, left_out: Set[Path]) -> object:
+    """Return a value made of plain dicts and lists, without the list items that are left out."""
+    if isinstance(value, Mapping):
+        return {key: _without(item, (*path, key), left_out) for key, item in value.items()}
+    if isinstance(value, tuple):
+        steps = ((*path, number) for number in range(len(value)))
+        return [_without(item, step, left_out) for item, step in zip(value, steps, strict=True) if step not in left_out]
+    return value
+
+
+def _original(path: tuple[str | int, ...], left_out: Set[Path]) -> Path:
+    """Return the path as it was before items were left out of its lists."""
+    known: Path = ()
+    for step in path:
+        if isinstance(step, int):
+            step = next(islice((n for n in count() if (*known, n) not in left_out), step, None))
+        known = (*known, step)
+    return known
+
+
+def _removable(path: Path, given: Mapping[str, Frozen]) -> Path | None:
+    """Return the innermost list item around a mistake, or the field; None if it was not given at all."""
+    if not path or path[0] not in given:
+        return None
+    value, innermost = given[str(path[0])], path[:1]
+    for end, step in enumerate(path[1:], start=2):
+        if isinstance(value, Mapping):
+            value = next((item for key, item in value.items() if key.replace("-", "_") == str(step)), None)
+        elif isinstance(value, tuple) and isinstance(step, int) and step < len(value):
+            value, innermost = value[step], path[:end]
+        else:
+            break
+    return innermost
+
+
+def _locate(value: object, path: Path, left_out: Set[Path]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Tell each nested model where it was read from, and yield the unknown keys, with those that it knows."""
+    if isinstance(value, Nested):
+        value._path = _original(path, left_out)
+        known = tuple(field.alias or name for name, field in type(value).model_fields.items())
+        yield from (((*value._path, key), known) for key in value.model_extra or {})
+        for name, field in type(value).model_fields.items():
+            yield from _locate(getattr(value, name), (*path, field.alias or name), left_out)
+    elif isinstance(value, tuple | list):
+        for number, item in enumerate(value):
+            yield from _locate(item, (*path, number), left_out)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _locate(item, (*path, key), left_out)
+
+
+def _in_context(path: Path, origins: Mapping[str, Path]) -> Path:
+    if not path:
+        return ("user-data",)
+    return (*origins.get(str(path[0]), path[:1]), *path[1:])
+
+
+def _unknown(context: Context, origins: Mapping[str, Path], path: Path, names: Iterable[str]) -> Problem:
+    near = get_close_matches(str(path[-1]), names, 1)
+    return remark(
+        context,
+        _in_context(path, origins),
+        "unknown key",
+        f"did you mean {near[0]}?" if near else "it has no effect",
+    )
+
+
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "bytes_type": "text",
+    "dict_type": "a mapping",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+
+
+def _refused(context: Context, path: Path, detail: ErrorDetails) -> Problem:
+    # `[key]` is pydantic's step to the key of a mapping itself; steps in "function-…()" are its validators.
+    steps = [step for step in path if isinstance(step, int) or not step.startswith(("function-", "[key"))]
+    kind = detail["type"]
+    if kind == "missing":
+        message = "is missing"
+    elif kind in _EXPECTED:
+        message = f"expected {_EXPECTED[kind]}"
+    else:
+        message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return remark(context, tuple(steps), message, severity=Severity.ERROR)
 
 
 def keys_of(name: str, field_name: str, field: FieldInfo) -> tuple[str, ...]:
@@ -115,25 +265,36 @@ def model_keys(name: str, model: type[Options]) -> Iterator[str]:
 
 
 def unread(context: Context, known: Iterable[str]) -> list[Problem]:
-    """Return a warning for each key of the context that is not among `known`, with the nearest that is."""
-    known_keys = {parse_key(key) for key in known}
-    read = {path[: 2 if str(path[0]).startswith("[") else 1] for path in known_keys}
-    names = {format_path(path) for path in read}
-    sections = {str(path[0]) for path in read if len(path) > 1}
-    problems = []
+    """Return a warning for each key of the context that is not among `known`, with the nearest that is.
+
+    Of a mapping of cloud-config (`cvmfs:`) of which single keys are known, each other key is warned about.
+    """
+    read = {parse_key(key) for key in known}
+    return [_not_read(context, path, read) for path in _inner_paths(context, read) if path not in read]
+
+
+def _inner_paths(context: Context, read: Set[Path]) -> Iterator[Path]:
+    mappings = {str(path[0]) for path in read if len(path) > 1}
     for path in context.paths():
-        if path in read:
-            continue
-        text = format_path(path)
-        section = str(path[0])
-        if len(path) > 1 and section not in sections:
-            message, near = (
-                f"nothing here reads the section {section}",
-                get_close_matches(section, sections, 1),
-            )
+        value = context.values[str(path[0])]
+        if len(path) == 1 and path not in read and path[0] in mappings and isinstance(value, Mapping):
+            yield from ((path[0], key) for key in value)
         else:
-            message = f"unknown key {text}"
-            near = get_close_matches(text, [n for n in names if n.startswith("[") == text.startswith("[")], 1)
-        hint = f"did you mean {near[0]}?" if near else "it has no effect"
-        problems.append(Problem(Severity.WARNING, context.place(path), message, hint))
-    return problems
+            yield path
+
+
+def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
+    text = format_path(path)
+    reason = without_effect(text)
+    if reason is not None:
+        message = f"{text} is not supported by this agent"
+        return Problem(Severity.WARNING, context.place(path), message, reason or "it has no effect")
+    siblings = {format_path(each) for each in read if len(each) == len(path) and each[:-1] == path[:-1]}
+    if siblings:
+        message, near = f"unknown key {text}", get_close_matches(text, siblings, 1)
+    else:
+        message = f"nothing here reads the section {path[0]}"
+        near = get_close_matches(str(path[0]), {str(each[0]) for each in read if len(each) > 1}, 1)
+    return Problem(
+        Severity.WARNING, context.place(path), message, f"did you mean {near[0]}?" if near else "it has no effect"
+    )
