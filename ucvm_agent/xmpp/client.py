@@ -1,0 +1,284 @@
+"""The connection to the site's XMPP server, kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from enum import StrEnum
+from typing import Any, Protocol
+from xml.etree.ElementTree import Element  # noqa: S405 - slixmpp parses, with expat and without DTDs
+
+import structlog
+from slixmpp import JID, InvalidJID
+from slixmpp.stanza import Message, Presence
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+from ucvm_agent.backoff import Backoff
+from ucvm_agent.errors import DeliveryDelayed, SettingsError
+from ucvm_agent.settings import Xmpp
+from ucvm_agent.xmpp.stream import Failure, Stream
+
+log = structlog.get_logger()
+
+NEGOTIATION_SECONDS = 30.0
+"""Until a session stands, from the first packet on: address, TLS, login, binding."""
+
+CLOSE_SECONDS = 2.0
+"""How long an orderly end may take."""
+
+LASTING_SECONDS = 60.0
+"""The least range of waiting after a failure that a person has to mend: wrong password, wrong certificate."""
+
+
+class Show(StrEnum):
+    """The presences that XMPP knows (RFC 6121, section 4.7.2.1)."""
+
+    AVAILABLE = ""
+    AWAY = "away"
+    CHAT = "chat"
+    BUSY = "dnd"
+    AWAY_LONG = "xa"
+
+
+class Listener(Protocol):
+    """Who wants to know what happens on the connection; it is called on the event loop and must not block."""
+
+    def session_started(self, *, resumed: bool) -> None:
+        """The server is there; `resumed` means that it still has all that it acknowledged (XEP-0198)."""
+
+    def session_lost(self, reason: str) -> None:
+        """The server is gone for now."""
+
+    def received(self, message: Element) -> None:
+        """A `<message>` came in."""
+
+    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
+        """The server has taken over the stanza of this id (XEP-0198)."""
+
+
+class Connection:
+    """One account on one server.
+
+    Arguments:
+        settings: `[xmpp]`.
+        machine_id: makes the resource, so that a restarted agent takes over its old session.
+        backoff: waiting times between two tries.
+
+    Raises:
+        SettingsError: the JID is none.
+    """
+
+    def __init__(self, settings: Xmpp, machine_id: str, *, backoff: Backoff | None = None) -> None:
+        self.connected = False
+        self.error = "not connected yet"
+        self._settings = settings
+        self._jid = _full_jid(settings.jid, machine_id)
+        self._controllers = {JID(controller).bare for controller in settings.controllers}
+        self._backoff = backoff or Backoff()
+        self._listeners: list[Listener] = []
+        self._status = (Show.AVAILABLE, "")
+        self._stream: Stream | None = None
+        self._failure: Failure | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[Failure] | None = None
+
+    @property
+    def jid(self) -> str:
+        """The full JID that it logs in as."""
+        return str(self._jid)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener of all that happens from now on."""
+        self._listeners.append(listener)
+
+    def set_status(self, show: Show, text: str) -> None:
+        """Say how the VM is, now and after each reconnection."""
+        self._status = (show, text)
+        if self.connected:
+            self._send_presence()
+
+    def send(self, message: Element) -> None:
+        """Send a `<message>`; `Listener.acknowledged` tells when the server has it.
+
+        Raises:
+            DeliveryDelayed: there is no connection; says why.
+        """
+        stream = self._stream
+        if stream is None or not self.connected:
+            raise DeliveryDelayed(f"no XMPP connection: {self.error}")
+        stream.send(Message(stream, message))
+        if stream.managed:
+            stream.send(stream.plugin["xep_0198"].stanza.RequestAck(stream))
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the server acknowledges what is sent to it."""
+        return self.connected and self._stream is not None and self._stream.managed
+
+    def sent(self, id: str) -> bool:  # noqa: A002 - as the attribute is called
+        """Whether the stanza of this id is under way to the server; a resumed stream sends such by itself."""
+        if self._stream is None:
+            return False
+        return any(stanza["id"] == id for _, stanza in self._stream.plugin["xep_0198"].unacked_queue)
+
+    async def run(self) -> None:
+        """Connect, and connect again, until cancelled; then say goodbye within two seconds."""
+        if not self._settings.verify:
+            log.warning("xmpp certificate is not verified", setting="xmpp.verify")
+        self._stream = stream = self._make_stream()
+        try:
+            while True:
+                failure = await self._hold(stream)
+                wait = self._backoff.next(at_least=LASTING_SECONDS if failure.lasting else 0.0)
+                log.warning("xmpp not connected", reason=failure.reason, retry_seconds=round(wait, 1))
+                await asyncio.sleep(wait)
+        finally:
+            await self._close(stream)
+
+    async def _hold(self, stream: Stream) -> Failure:
+        """Make one connection and return why it ended."""
+        loop = asyncio.get_running_loop()
+        self._failure = None
+        self._started, self._ended = started, ended = loop.create_future(), loop.create_future()
+        try:
+            stream.password = await asyncio.to_thread(read_password, self._settings)
+            stream.ssl_context = await asyncio.to_thread(tls_context, self._settings)
+        except (OSError, ValueError) as error:
+            self._end(Failure(f"cannot use password or certificates: {error}", lasting=True))
+            return await ended
+        stream.connect(self._settings.host or self._jid.domain, self._settings.port)
+        await asyncio.wait({started, ended}, timeout=NEGOTIATION_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            self._end(self._failure or Failure(f"no session within {NEGOTIATION_SECONDS:.0f} s"))
+        failure = await ended
+        stream.cancel_connection_attempt()
+        stream.abort()
+        return failure
+
+    async def _close(self, stream: Stream) -> None:
+        try:
+            if self.connected:
+                stream.send_presence(ptype="unavailable")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await stream.disconnect(wait=CLOSE_SECONDS)
+        finally:
+            self._end(Failure("the agent stops"))
+            stream.release()
+
+    def _make_stream(self) -> Stream:
+        stream = Stream(self.jid, self._end)
+        stream.register_handler(
+            Callback("messages", MatchXPath("{jabber:client}message"), self._on_message, instream=True)
+        )
+        handlers = {
+            # Not session_start: that comes before the server has agreed to acknowledge stanzas.
+            "stream_negotiated": lambda _: self._on_negotiated(stream),
+            "session_resumed": lambda _: self._on_session(resumed=True),
+            "connection_failed": self._on_refused,
+            # slixmpp is about to wait before it goes through the addresses again, which is for us to decide.
+            "reconnect_delay": lambda _: self._end(self._failure or Failure("cannot connect")),
+            "ssl_invalid_chain": self._on_disconnected,
+            "failed_auth": self._on_bad_login,
+            "no_auth": lambda _: self._end(Failure("the server offers no login that is safe", lasting=True)),
+            "disconnected": self._on_disconnected,
+            "stanza_acked": self._on_acknowledged,
+            "presence_subscribe": self._on_subscription,
+        }
+        for name, handler in handlers.items():
+            stream.add_event_handler(name, handler)
+        return stream
+
+    def _on_negotiated(self, stream: Stream) -> None:
+        if stream.authenticated and "bind" in stream.features:
+            self._on_session(resumed=False)
+        else:
+            stream.fail("the server offers no login or no session", lasting=True)
+
+    def _on_session(self, *, resumed: bool) -> None:
+        if self._started is None or self._started.done():
+            return
+        self._started.set_result(None)
+        self._backoff.reset()
+        self.connected, self.error = True, ""
+        log.info("xmpp connected", jid=self.jid, resumed=resumed)
+        self._send_presence()
+        for listener in self._listeners:
+            listener.session_started(resumed=resumed)
+
+    def _on_refused(self, error: object) -> None:
+        self._failure = Failure(f"cannot connect: {error}")
+
+    def _on_bad_login(self, stanza: Any) -> None:
+        # slixmpp still tries the other mechanisms; the stream ends when none is left.
+        self._failure = Failure(f"login refused: {stanza['condition']}", lasting=True)
+
+    def _on_disconnected(self, reason: object) -> None:
+        if isinstance(reason, ssl.SSLError):
+            explanation = getattr(reason, "verify_message", "") or reason.reason or str(reason)
+            self._failure = Failure(f"TLS failed: {explanation}", lasting=True)
+        self._end(self._failure or Failure(str(reason) if reason else "the server closed the connection"))
+
+    def _on_acknowledged(self, stanza: Any) -> None:
+        for listener in self._listeners:
+            listener.acknowledged(str(stanza["id"]))
+
+    def _on_message(self, stanza: Any) -> None:
+        for listener in self._listeners:
+            listener.received(stanza.xml)
+
+    def _on_subscription(self, presence: Presence) -> None:
+        """Let the controllers, and nobody else, see how the VM is."""
+        answer = "subscribed" if presence["from"].bare in self._controllers else "unsubscribed"
+        if self._stream is not None:
+            self._stream.send_presence(pto=presence["from"].bare, ptype=answer)
+
+    def _send_presence(self) -> None:
+        show, text = self._status
+        if self._stream is not None:
+            self._stream.send_presence(pshow=show.value or None, pstatus=text or None)
+
+    def _end(self, failure: Failure) -> None:
+        if self._ended is None or self._ended.done():
+            return
+        self._ended.set_result(failure)
+        self.connected, self.error = False, failure.reason
+        for listener in self._listeners:
+            listener.session_lost(failure.reason)
+
+
+def read_password(settings: Xmpp) -> str:
+    """Return the password, from its file if there is one; the file is read at each login.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not text.
+    """
+    if settings.password_file is not None:
+        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    return settings.password.get_secret_value()
+
+
+def tls_context(settings: Xmpp) -> ssl.SSLContext:
+    """Return how the server is to be verified.
+
+    Raises:
+        OSError: the file of certificates cannot be read or holds none.
+    """
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _full_jid(text: str, machine_id: str) -> JID:
+    try:
+        jid = JID(text)
+        if not jid.user or not jid.domain:
+            raise SettingsError("not an account's JID", where="xmpp.jid", hint="write it as user@domain")
+        return jid if jid.resource else JID(f"{text}/ucvm-{machine_id[:8]}")
+    except InvalidJID as error:
+        raise SettingsError("not a JID", where="xmpp.jid", hint="write it as user@domain") from error

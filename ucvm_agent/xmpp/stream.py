@@ -1,0 +1,135 @@
+"""slixmpp's stream, with what it would do behind our back taken out.
+
+Left alone, slixmpp reconnects by itself, follows a redirection that arrives before TLS (and then verifies the
+certificate of whoever it was sent to), goes on to a session when a server offers neither TLS nor login, and
+logs passwords at level debug. `client.py` decides when to connect; this class keeps to one attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import Element  # noqa: S405 - slixmpp parses, with expat and without DTDs
+
+import structlog
+from slixmpp import ClientXMPP
+from slixmpp.xmlstream import StanzaBase
+
+log = structlog.get_logger()
+
+# Its debug lines hold whole stanzas, SASL among them, and its errors the bytes that caused them.
+logging.getLogger("slixmpp").setLevel(logging.CRITICAL + 1)
+
+STREAM_NAMESPACE = "http://etherx.jabber.org/streams"
+TLS_NAMESPACE = "urn:ietf:params:xml:ns:xmpp-tls"
+STARTTLS = f"{{{TLS_NAMESPACE}}}starttls"
+FEATURES = f"{{{STREAM_NAMESPACE}}}features"
+STREAM_ERROR = f"{{{STREAM_NAMESPACE}}}error"
+BEFORE_TLS = frozenset({FEATURES, STREAM_ERROR, f"{{{TLS_NAMESPACE}}}proceed", f"{{{TLS_NAMESPACE}}}failure"})
+PING_SECONDS = 60
+PING_ANSWER_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no connection.
+
+    Arguments:
+        reason: for a person; holds no secret.
+        lasting: it will hardly pass by itself, so trying often is of no use.
+    """
+
+    reason: str
+    lasting: bool = False
+
+
+class Stream(ClientXMPP):
+    """One stream to the server, and the session that outlives it by XEP-0198.
+
+    Arguments:
+        jid: full JID to log in as.
+        failed: called with the reason when this class ends the stream.
+    """
+
+    def __init__(self, jid: str, failed: Callable[[Failure], None]) -> None:
+        super().__init__(jid, "")
+        self._failed = failed
+        self.enable_direct_tls = False
+        self.enable_plaintext = False
+        # Neither accept nor refuse a subscription by itself.
+        self.auto_authorize = None
+        self.register_plugin("xep_0030")
+        # Its own requests for acknowledgement go out before the stanza that they are meant to cover.
+        self.register_plugin("xep_0198", {"window": -1})
+        self.register_plugin("xep_0199", {"keepalive": True, "interval": PING_SECONDS, "timeout": PING_ANSWER_SECONDS})
+        self.add_filter("out_sync", _log_sent)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS stands."""
+        return isinstance(self.socket, ssl.SSLObject)
+
+    @property
+    def managed(self) -> bool:
+        """Whether the server acknowledges stanzas (XEP-0198)."""
+        return "stream_management" in self.features
+
+    def fail(self, reason: str, *, lasting: bool = False) -> None:
+        """End the stream at once."""
+        self._failed(Failure(reason, lasting))
+        self.abort()
+
+    def reconnect(self, wait: float = 2.0, reason: str = "reconnecting") -> None:
+        """End the stream; who holds it connects again (slixmpp calls this when a ping has no answer)."""
+        self.fail(reason)
+
+    def incoming_filter(self, xml: Element) -> Element:
+        """Let only that pass which may come at this stage, and log its outline."""
+        log.debug("xmpp stanza received", **outline(xml))
+        if not self.encrypted and xml.tag not in BEFORE_TLS:
+            self.fail(f"the server sent {_local(xml)} before TLS", lasting=True)
+        elif not self.encrypted and xml.tag == FEATURES and xml.find(STARTTLS) is None:
+            self.fail("the server offers no TLS", lasting=True)
+        elif xml.tag == STREAM_ERROR:
+            condition = _local(xml[0]) if len(xml) else "no condition"
+            # Two agents under one address would otherwise push each other out without end.
+            self.fail(f"the server ended the stream: {condition}", lasting=condition == "conflict")
+        else:
+            return xml
+        return Element("{urn:ucvm-agent:stream}withheld")
+
+    def exception(self, exception: Exception) -> None:
+        """Log an error of a handler without its text, which may quote a stanza; the stream goes on."""
+        trace, place = exception.__traceback__, ""
+        while trace is not None:
+            place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+            trace = trace.tb_next
+        log.error("xmpp handler failed", error=type(exception).__name__, place=place)
+
+    def release(self) -> None:
+        """Drop what slixmpp leaves running after the last stream."""
+        self.cancel_connection_attempt()
+        self.abort()
+        for name in list(self.scheduled_events):
+            self.cancel_schedule(name)
+        # It has no public way to end the task that empties its send queue.
+        if self._run_out_filters is not None:
+            self._run_out_filters.cancel()
+
+
+def outline(xml: Element) -> dict[str, Any]:
+    """Return what of a stanza may be logged: names and addresses, never text or values."""
+    attributes = {name: xml.get(name) for name in ("id", "type", "from", "to", "ack") if xml.get(name)}
+    return {"stanza": _local(xml), "children": [_local(child) for child in xml]} | attributes
+
+
+def _log_sent(stanza: StanzaBase) -> StanzaBase:
+    log.debug("xmpp stanza sent", **outline(stanza.xml))
+    return stanza
+
+
+def _local(xml: Element) -> str:
+    return xml.tag.rpartition("}")[2]
