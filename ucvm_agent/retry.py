@@ -6,18 +6,19 @@ with jitter, so that a fleet that was started by one command does not ask in ste
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from ucvm_agent.errors import UcvmError
 
 if TYPE_CHECKING:
-    from stamina import Attempt
     from stamina.instrumentation import RetryDetails
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 TRIES = 10
 """Most tries of one request."""
@@ -29,32 +30,23 @@ JITTER = 0.5
 """Most seconds that are added by chance."""
 
 
-def retries(on: type[Exception] | tuple[type[Exception], ...], tries: int | None = TRIES) -> AsyncIterator[Attempt]:
-    """Yield context managers, one a try, until the body of one ends without an error of `on`.
+async def retry(
+    call: Callable[[], Awaitable[T]], *, on: type[Exception] | tuple[type[Exception], ...], tries: int | None = TRIES
+) -> T:
+    """Return what `call` returns; if it raises an error of `on`, wait and call it again.
 
     Arguments:
         on: errors after which trying again may help; any other is raised at once.
         tries: after so many the last error is raised; None tries until the caller's deadline cancels it.
-
-    Example:
-        async for attempt in retries(SourceUnavailable):
-            with attempt:
-                return await ask()
     """
     import stamina
 
     # stamina's own hook logs a warning with the arguments of the call, secrets among them.
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
-    return aiter(
-        stamina.retry_context(
-            on=on,
-            attempts=tries,
-            timeout=None,
-            wait_initial=FIRST_WAIT,
-            wait_max=LONGEST_WAIT,
-            wait_jitter=JITTER,
-        )
+    caller = stamina.AsyncRetryingCaller(
+        attempts=tries, timeout=None, wait_initial=FIRST_WAIT, wait_max=LONGEST_WAIT, wait_jitter=JITTER
     )
+    return await caller(on, call)
 
 
 def _log_retry(details: RetryDetails) -> None:

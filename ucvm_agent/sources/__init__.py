@@ -1,5 +1,44 @@
 """Where user-data comes from: one module a source, found by its name.
 
 A source answers with raw bytes and the platform's metadata; it never looks into the bytes. This room
-imports `errors` only, and a module that needs aiohttp is imported when its source is used.
+imports `errors`, `settings`, `http` and `retry` only, and a module that needs aiohttp is imported when its
+source is used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ucvm_agent.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.base import Source
+
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"})
+"""Modules of this room that are no source."""
+
+
+def names() -> list[str]:
+    """Return the names of all sources."""
+    from pkgutil import iter_modules
+
+    return sorted(module.name for module in iter_modules(__path__) if module.name not in _SUPPORT)
+
+
+def make(name: str, settings: Settings) -> Source:
+    """Make the source of that name with its part of the settings.
+
+    Raises:
+        SettingsError: there is no such source.
+    """
+    known = names()
+    if name not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise SettingsError(f"there is no source {name!r}", where="sources.names", hint=hint)
+    source: Source = import_module(f"{__name__}.{name}").Source(getattr(settings.sources, name))
+    return source

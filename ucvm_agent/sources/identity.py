@@ -1,0 +1,21 @@
+"""The instance-id of a machine whose source gives none (references/clouds.md, section 3)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+MACHINE_ID = Path("/etc/machine-id")
+
+
+def derive_instance_id(source: str, user_data: bytes, machine_id: str) -> str:
+    """Return the SHA-256, in hex, of source name, machine-id and user-data: other user-data, other instance."""
+    return sha256(b"\0".join((source.encode(), machine_id.encode(), user_data))).hexdigest()
+
+
+def read_machine_id(path: Path = MACHINE_ID) -> str:
+    """Return the machine-id, or an empty string where there is none (containers, an early initramfs)."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
