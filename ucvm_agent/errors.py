@@ -13,6 +13,7 @@
     ├── ActionError              one action failed, the rest goes on                    exit 5
     │   └── UnsafePath           … a path or link would lead outside the root
     ├── StoreError               the state file cannot be used; it is left as it is     exit 6
+    │   ├── StoreAbsent          … there is none yet: no agent has run here
     │   ├── StoreDamaged
     │   ├── StoreNewer           … written by a newer version of this program
     │   └── StoreBusy            … another agent holds it
@@ -108,6 +109,10 @@ class StoreError(UcvmError):
     """The state file cannot be used."""
 
     exit_code = 6
+
+
+class StoreAbsent(StoreError):
+    """There is no state yet."""
 
 
 class StoreDamaged(StoreError):

@@ -26,7 +26,29 @@ OURS = ("ucvm_agent", "contextualizers")
 SECRET_FIELDS = ("password", "token", "secret", "authorization", "cookie")
 
 
-def configure(settings: Log, boot_id: str) -> None:
+class Stamp:
+    """What every line carries; a processor for structlog.
+
+    Arguments:
+        boot_id: the boot in which this process runs.
+
+    Attributes:
+        phase: what the process is about; changed as it goes on, for all tasks and threads at once.
+    """
+
+    def __init__(self, boot_id: str) -> None:
+        self.boot_id = boot_id
+        self.phase = ""
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Add boot id and phase."""
+        event["boot"] = self.boot_id
+        if self.phase:
+            event.setdefault("phase", self.phase)
+        return event
+
+
+def configure(settings: Log, stamp: Stamp) -> None:
     """Set up logging for this process; may be called again when the settings change.
 
     Raises:
@@ -35,7 +57,7 @@ def configure(settings: Log, boot_id: str) -> None:
     stream = _open(settings)
     text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        stamp,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=not text),
@@ -66,7 +88,6 @@ def configure(settings: Log, boot_id: str) -> None:
     root.setLevel(logging.WARNING)
     for name in OURS:
         logging.getLogger(name).setLevel(settings.level.upper())
-    structlog.contextvars.bind_contextvars(boot=boot_id)
 
 
 def _open(settings: Log) -> IO[str]:

@@ -42,3 +42,18 @@ def _lock(descriptor: int, folder: Path) -> None:
             where=str(folder),
             hint="see `ucvm-agent status`; SIGHUP makes the daemon contextualize again",
         ) from error
+
+
+def held(folder: Path) -> bool:
+    """Return whether some agent holds the lock now."""
+    try:
+        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)

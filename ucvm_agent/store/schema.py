@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ucvm_agent.errors import StoreBusy, StoreDamaged, StoreError, StoreNewer
+from ucvm_agent.errors import StoreAbsent, StoreBusy, StoreDamaged, StoreError, StoreNewer
 
 APPLICATION_ID = 0x7563766D
 """`ucvm` in ASCII, in the header of the file: tells our database from anybody's."""
@@ -95,10 +95,14 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """Open the state file for reading, beside a running daemon or without one.
 
     Raises:
-        StoreError: there is none or it may not be read; StoreDamaged and StoreNewer as in `open_writer`.
+        StoreAbsent: there is none yet; StoreError: it may not be read; StoreDamaged, StoreNewer: see `open_writer`.
     """
-    if not path.exists():
-        raise StoreError("no state yet", where=str(path), hint="ucvm-agent has not run here")
+    try:
+        absent = not path.exists()
+    except PermissionError:
+        absent = False
+    if absent:
+        raise StoreAbsent("no state yet", where=str(path), hint="ucvm-agent has not run here")
     if not os.access(path, os.R_OK):
         raise StoreError("the state may not be read", where=str(path), hint="run this as root")
     return _checked(path, f"file:{_quoted(path)}?mode=ro", write=False)
@@ -126,6 +130,8 @@ def _checked(path: Path, uri: str, *, write: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             _migrate(connection, version)
+        elif version == 0:
+            raise StoreAbsent("no state yet", where=str(path), hint="an agent is just being started here")
     except StoreError:
         if connection:
             connection.close()

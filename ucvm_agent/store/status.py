@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ucvm_agent.errors import StoreError
+from ucvm_agent.errors import StoreAbsent
 from ucvm_agent.events import State
 from ucvm_agent.store.schema import open_reader, translated
 from ucvm_agent.store.store import Delivery, JournalEntry
 
 SETTLED = (State.READY, State.WORKING, State.DEGRADED, State.FAILED, State.STOPPED)
 """States that a VM stays in by itself; the others end sooner or later."""
+
+FAULTY = (State.DEGRADED, State.FAILED)
+"""States that need somebody's eye."""
 
 WATCH_SECONDS = 0.2
 """How often `wait_settled` looks at the state; SQLite has no way to be told of another process' commit."""
@@ -54,17 +57,12 @@ class Status(BaseModel):
     actions: tuple[JournalEntry, ...]
     deliveries: tuple[Delivery, ...]
 
-    @property
-    def settled(self) -> bool:
-        """Whether the VM stays as it is until somebody asks something of it."""
-        return self.state in SETTLED
-
 
 def read(path: Path) -> Status:
     """Read the state file `path`.
 
     Raises:
-        StoreError: there is none, or it cannot be used (StoreDamaged, StoreNewer).
+        StoreAbsent: there is none; StoreError: it cannot be used (StoreDamaged, StoreNewer).
     """
     with closing(open_reader(path)) as db:
         try:
@@ -73,12 +71,17 @@ def read(path: Path) -> Status:
             raise translated(error, path) from error
 
 
-def wait_settled(path: Path) -> Status:
-    """Wait until the VM is in a state that it stays in, and return its status; blocks."""
+def wait_settled(path: Path, boot_id: str) -> Status:
+    """Wait until the VM has come, in the boot `boot_id`, to a state that it stays in; blocks.
+
+    Raises:
+        StoreError: as `read`, but for a state file that is not there yet.
+    """
     while True:
-        status = read(path)
-        if status.settled:
-            return status
+        with suppress(StoreAbsent):
+            status = read(path)
+            if status.boot_id == boot_id and status.state in SETTLED:
+                return status
         time.sleep(WATCH_SECONDS)
 
 
@@ -90,7 +93,7 @@ def _read(db: sqlite3.Connection, path: Path) -> Status:
     ).fetchone()
     boot = db.execute("SELECT number, boot_id FROM boots ORDER BY number DESC LIMIT 1").fetchone()
     if machine is None or boot is None:
-        raise StoreError("the state file is empty", where=str(path))
+        raise StoreAbsent("no state yet", where=str(path), hint="an agent is just being started here")
     problems = db.execute(_PROBLEMS).fetchone()
     return Status(
         machine_id=machine[0],

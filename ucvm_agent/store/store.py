@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -64,11 +64,16 @@ class Store:
     Arguments:
         path: the file; its folder is made.
         boot_id: the boot in which this process runs.
+
+    Attributes:
+        on_event: called after each commit that queued an event, in the thread that committed.
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
         self.path = path
         self.boot_id = boot_id
+        self.on_event: Callable[[], None] = lambda: None
+        self._queued = False
         self._lock = threading.RLock()
         self._db = open_writer(path)
         with self._transaction() as db:
@@ -194,6 +199,14 @@ class Store:
             if body is not None:
                 self._queue(db, body)
 
+    def adopt(self, keys: Iterable[tuple[str, str]], context: str) -> None:
+        """Note that these actions (key and scope), journalled for an earlier context, belong to this one, too."""
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE journal SET context = ? WHERE key = ? AND scope = ?",
+                ((context, key, scope) for key, scope in keys),
+            )
+
     # Outbox
 
     def add_reporter(self, reporter: str) -> None:
@@ -238,6 +251,7 @@ class Store:
     # Plumbing
 
     def _queue(self, db: sqlite3.Connection, body: Body) -> Event:
+        self._queued = True
         last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         event = Event.model_validate(
             {
@@ -284,6 +298,9 @@ class Store:
                 yield self._db
                 if not nested:
                     self._db.execute("COMMIT")
+                    queued, self._queued = self._queued, False
+                    if queued:
+                        self.on_event()
             except sqlite3.Error as error:
                 self._rollback()
                 raise translated(error, self.path) from error
@@ -292,6 +309,7 @@ class Store:
                 raise
 
     def _rollback(self) -> None:
+        self._queued = False
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 

@@ -1,0 +1,64 @@
+"""`status` reads the state beside a daemon or without one."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ucvm_agent.errors import StoreBusy
+from ucvm_agent.events import ContextReceived, State
+from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.store import JournalEntry, Store, lock
+from ucvm_agent.store.status import read, wait_settled
+
+
+def test_status_tells_the_whole_story(tmp_path: Path) -> None:
+    """State, source, what was done and what failed, and who still waits for what."""
+    store = Store(tmp_path / "state.db", "boot-1")
+    store.add_reporter("xmpp:jm@example.org")
+    store.enter(State.CONTEXTUALIZING)
+    body = ContextReceived(source="ec2", origin="url", instance_id="i-1", digest="d", errors=1, problems=("error: p",))
+    store.keep_context(Found("ec2", "url", b"x", metadata=Metadata("i-1")), "d", body)
+    store.record(JournalEntry("old", "i-1", "users", "user", "gone", "failed"), "an earlier context")
+    store.record(JournalEntry("kept", "i-1", "users", "user", "atlas", "done", "create"), "an earlier context")
+    store.adopt([("kept", "i-1")], "d")
+    store.record(JournalEntry("k", "i-1", "scripts", "script", "s", "failed", "run", "exit status 3"), "d")
+    store.enter(State.DEGRADED, "script s: exit status 3")
+    store.undelivered("xmpp:jm@example.org", "connection refused")
+    status = read(store.path)
+    assert (status.state, status.reason, status.since != "") == (State.DEGRADED, "script s: exit status 3", True)
+    assert (status.source, status.instance_id, status.boot_id, status.boots) == ("ec2", "i-1", "boot-1", 1)
+    assert status.problems == ("error: p",)
+    assert [(entry.target, entry.outcome) for entry in status.actions] == [("atlas", "done"), ("s", "failed")]
+    (delivery,) = status.deliveries
+    assert (delivery.waiting, delivery.error) == (3, "connection refused")
+
+
+def test_waiting_ends_when_this_boot_has_settled(tmp_path: Path) -> None:
+    """Neither an absent state nor how an earlier boot ended is an answer."""
+    path = tmp_path / "state.db"
+    results: list[State | None] = []
+    waiter = threading.Thread(target=lambda: results.append(wait_settled(path, "boot-2").state))
+    waiter.start()
+    first = Store(path, "boot-1")
+    first.enter(State.READY)
+    first.close()
+    second = Store(path, "boot-2")
+    second.enter(State.CONTEXTUALIZING)
+    waiter.join(0.5)
+    assert results == []
+    second.enter(State.DEGRADED, "because")
+    waiter.join(10)
+    assert results == [State.DEGRADED]
+
+
+def test_one_agent_at_a_time(tmp_path: Path) -> None:
+    """A second agent is told that there is a first; the lock ends with its holder."""
+    assert not lock.held(tmp_path)
+    with lock.hold(tmp_path):
+        assert lock.held(tmp_path)
+        with pytest.raises(StoreBusy, match="another ucvm-agent"), lock.hold(tmp_path):
+            pass
+    assert not lock.held(tmp_path)

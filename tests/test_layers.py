@@ -1,0 +1,85 @@
+"""Settings from file, environment, kernel command line and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ucvm_agent.errors import SettingsError
+from ucvm_agent.layers import load
+from ucvm_agent.settings import leaves
+
+
+def test_later_layers_win_and_tell_where_a_value_came_from(tmp_path: Path) -> None:
+    """File, environment, kernel command line, options: each overrules the one before."""
+    file = tmp_path / "agent.toml"
+    file.write_text('[xmpp]\njid = "a@example.org"\nport = 1\n\n[log]\nlevel = "error"\n[sources]\ndeadline = 1\n')
+    effective = load(
+        file,
+        {"UCVM_LOG__LEVEL": "warning", "UCVM_XMPP__PORT": "2", "PATH": "/bin"},
+        'BOOT_IMAGE=/vmlinuz quiet ucvm.xmpp.port=3 ucvm.sources.names="ec2, file"',
+        {"sources": {"deadline": 9.0}},
+    )
+    settings = effective.settings
+    assert (settings.xmpp.jid, settings.xmpp.port, settings.log.level) == ("a@example.org", 3, "warning")
+    assert (settings.sources.names, settings.sources.deadline) == (("ec2", "file"), 9.0)
+    assert effective.origins == {
+        ("xmpp", "jid"): f"{file} line 2",
+        ("xmpp", "port"): "kernel command line ucvm.xmpp.port",
+        ("log", "level"): "UCVM_LOG__LEVEL",
+        ("sources", "names"): "kernel command line ucvm.sources.names",
+        ("sources", "deadline"): "command line",
+    }
+
+
+def test_kernel_takes_dash_for_underscore() -> None:
+    """`require-imdsv2` is `require_imdsv2`, as for the kernel's own parameters."""
+    settings = load(None, {}, "ucvm.sources.ec2.require-imdsv2=true", {}).settings
+    assert settings.sources.ec2.require_imdsv2
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "kernel", "expected"),
+    [
+        ('[xmpp]\njdi = "a"\n', {}, "", "agent.toml line 2: unknown setting xmpp.jdi (did you mean xmpp.jid?)"),
+        ("[xmp]\n", {"UCVM_XMPP__JDI": "a"}, "", "UCVM_XMPP__JDI: unknown setting (did you mean UCVM_XMPP__JID?)"),
+        ("", {}, "ucvm.log.levl=debug", "ucvm.log.levl: unknown setting (did you mean ucvm.log.level?)"),
+        ("[xmpp]\nport = 99999\n", {}, "", "agent.toml line 2: xmpp.port: Input should be less than or equal to 65535"),
+        ("[xmpp\n", {}, "", "is not TOML"),
+        ('jid = "a"\n', {}, "", "agent.toml line 1: unknown setting jid"),
+        ("xmpp = 1\n", {}, "", "agent.toml line 1: unknown setting xmpp"),
+    ],
+)
+def test_mistakes_are_told_with_place_and_nearest_name(
+    tmp_path: Path, text: str, environment: dict[str, str], kernel: str, expected: str
+) -> None:
+    """An unknown setting or a wrong value names its place; nothing is guessed."""
+    file = tmp_path / "agent.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(file, environment, kernel, {})
+    assert expected in str(caught.value)
+
+
+def test_named_file_must_exist(tmp_path: Path) -> None:
+    """Only the default file may be absent."""
+    with pytest.raises(SettingsError, match="No such file"):
+        load(tmp_path / "absent.toml", {}, "", {})
+
+
+def test_every_setting_can_be_given_in_the_environment() -> None:
+    """No setting's spelling in the environment is lost."""
+    names = ["UCVM_" + "__".join(path).upper() for path, _ in leaves()]
+    assert len(names) == len(set(names))
+    assert "UCVM_SOURCES__EC2__TOKEN_TTL" in names
+    with pytest.raises(SettingsError, match="UCVM_SOURCES__EC2__TOKEN_TTL: sources"):
+        load(None, {"UCVM_SOURCES__EC2__TOKEN_TTL": "soon"}, "", {})
+
+
+def test_a_refused_secret_is_not_in_the_error() -> None:
+    """The message tells which setting is wrong, not what was given."""
+    with pytest.raises(SettingsError) as caught:
+        load(None, {}, "", {"xmpp": {"password": ["hunter2"]}})
+    assert "hunter2" not in repr(caught.value)
+    assert "xmpp.password" in str(caught.value)

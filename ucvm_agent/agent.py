@@ -1,0 +1,189 @@
+"""The daemon: finds user-data, makes the VM what it says, reports, and stays.
+
+    booting → discovering → contextualizing → ready | degraded | failed → draining → stopped
+
+SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Whatever
+happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ucvm_agent import sources
+from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_folder
+from ucvm_agent.errors import PlanError, SettingsError, SourceError, UserDataError
+from ucvm_agent.events import Note, State
+from ucvm_agent.notify import Notify
+from ucvm_agent.report.outbox import Outbox
+from ucvm_agent.store import Store, lock
+from ucvm_agent.store.store import FILE_NAME
+
+if TYPE_CHECKING:
+    from ucvm_agent.log import Stamp
+    from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.base import Found
+
+log = structlog.get_logger()
+
+SEARCH_PAUSE = 60.0
+"""Seconds between two searches for a source once the VM is up without one."""
+
+FLUSH_SHARE = 0.2
+"""Part of the stop timeout that is kept for telling the controllers about the stop."""
+
+
+async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
+    """Run the daemon until a signal stops it.
+
+    Arguments:
+        load: reads the settings; called again at each SIGHUP.
+        stamp: its phase follows the state.
+
+    Raises:
+        SettingsError, StoreError: it cannot even start.
+    """
+    settings = load()
+    folder = state_folder(settings)
+    with lock.hold(folder), closing(Store(folder / FILE_NAME, boot_id())) as store:
+        await Agent(settings, load, store, stamp).run()
+
+
+class Agent:
+    """One life of the daemon.
+
+    Arguments:
+        settings: as they are now; replaced at SIGHUP by what `load` returns.
+        store: of the VM; the caller holds its lock.
+    """
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], store: Store, stamp: Stamp) -> None:
+        self._settings = settings
+        self._load = load
+        self._store = store
+        self._stamp = stamp
+        self._notify = Notify()
+        self._told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._applying = asyncio.Lock()
+        self._draining = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        with self._signals():
+            async with asyncio.TaskGroup() as group:
+                watchdog = group.create_task(self._notify.watchdog())
+                self._enter(State.BOOTING)
+                while await self._serve():
+                    self._reload()
+                watchdog.cancel()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self._told.put_nowait, number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def _serve(self) -> bool:
+        """Work by the present settings; return True when they are to be read again, False at the end."""
+        async with Outbox.open(self._settings, self._store) as outbox:
+            self._outbox = outbox
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(self._work())
+                again = await self._told.get() == signal.SIGHUP
+                if not again:
+                    await self._drain()
+                work.cancel()
+            if not again:
+                self._enter(State.STOPPED)
+                await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
+        return again
+
+    async def _drain(self) -> None:
+        """Let running actions come to their end, but not for longer than the stop timeout."""
+        self._enter(State.DRAINING, "told to stop")
+        self._draining = True
+        self._notify.stopping()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.stop_timeout * (1 - FLUSH_SHARE)), self._applying:
+                pass
+
+    def _reload(self) -> None:
+        self._notify.reloading()
+        try:
+            settings = self._load()
+        except SettingsError as error:
+            log.warning("settings are wrong, the old ones stay", reason=str(error))
+            self._store.emit(Note(message=f"settings were not taken over: {error}"))
+            return
+        if state_folder(settings) != state_folder(self._settings):
+            log.warning("root and state_dir change only at a restart")
+            settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
+        self._settings = settings
+        self._store.emit(Note(message="settings were read again"))
+
+    def _enter(self, state: State, reason: str = "") -> None:
+        if self._draining and state is not State.STOPPED:
+            return
+        self._stamp.phase = state.value
+        self._store.enter(state, reason)
+        self._notify.status(f"{state}: {reason}" if reason else state.value)
+        log.info("state changed", state=state.value, reason=reason or None)
+
+    # From source to state
+
+    async def _work(self) -> None:
+        try:
+            async for found in self._answers():
+                async with self._applying:
+                    await self._contextualize(found)
+                self._notify.ready()
+        except Exception as error:
+            self._enter(State.FAILED, f"internal error: {type(error).__name__}")
+            raise
+
+    async def _answers(self) -> AsyncIterator[Found]:
+        """Yield what the source says, now and whenever it says something new.
+
+        Where no source answers, begin with what the last one said, and keep looking.
+        """
+        self._enter(State.DISCOVERING)
+        try:
+            found = await discover(self._settings, self._notify.status)
+        except SourceError as error:
+            remembered = await asyncio.to_thread(self._store.last_context)
+            if remembered:
+                self._store.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
+                yield remembered
+            else:
+                self._enter(State.DEGRADED, f"no user-data: {error}")
+                self._notify.ready()
+            found = await self._search()
+        yield found
+        async for newer in sources.make(found.source, self._settings).changes():
+            yield newer
+
+    async def _search(self) -> Found:
+        while True:
+            await asyncio.sleep(SEARCH_PAUSE)
+            with suppress(SourceError):
+                return await discover(self._settings)
+
+    async def _contextualize(self, found: Found) -> None:
+        try:
+            prepared = await asyncio.to_thread(prepare, found, self._settings)
+        except (UserDataError, PlanError) as error:
+            self._enter(State.FAILED, str(error))
+        else:
+            await carry_out(prepared, self._settings, self._store, self._enter)

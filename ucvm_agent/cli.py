@@ -1,0 +1,232 @@
+"""The command line. Only this module prints results, turns errors into exit codes, and exits.
+
+Exit codes:
+    0  fine
+    1  internal error
+    2  wrong usage or settings
+    3  errors in the user-data
+    4  no source of user-data answered
+    5  some action failed, or no plan can be made
+    6  the state file cannot be used
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ucvm_agent import __version__
+from ucvm_agent.errors import ActionError, UcvmError, UserDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ucvm_agent.contextualize.render import Preview
+    from ucvm_agent.layers import Effective
+    from ucvm_agent.settings import Settings
+
+STATE_FILE = "state.db"
+
+INTERRUPTED = 130
+"""Exit code after ^C, as shells have it."""
+
+
+def main() -> NoReturn:
+    """Run the program; the console script `ucvm-agent`."""
+    arguments = parser().parse_args()
+    try:
+        code = arguments.command(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has seen enough; keep the interpreter from flushing again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except (UcvmError, BaseExceptionGroup) as error:
+        ours = _ours(error)
+        if ours is None:
+            raise
+        print(f"ucvm-agent: {ours}", file=sys.stderr)
+        code = ours.exit_code
+    sys.exit(code)
+
+
+def _ours(error: BaseException) -> UcvmError | None:
+    """Return the first error of ours in `error`, which may be the group of a task group."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((ours for inner in error.exceptions if (ours := _ours(inner))), None)
+    return error if isinstance(error, UcvmError) else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; `command` of its result is the function to call."""
+    everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    everywhere.add_argument("--config", metavar="FILE", type=Path, help="settings file")
+    everywhere.add_argument("--root", metavar="DIR", type=Path, help="treat DIR as /")
+    everywhere.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+
+    work = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    given = work.add_mutually_exclusive_group()
+    given.add_argument("--source", metavar="NAME", help="ask this source only")
+    given.add_argument("--user-data", metavar="FILE", help="read the user-data from FILE, or - for standard input")
+    work.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
+    work.add_argument("--format", choices=("text", "json"), help="of the dry run and of apply")
+    work.add_argument("--color", choices=("auto", "always", "never"))
+
+    top = argparse.ArgumentParser(
+        prog="ucvm-agent",
+        description="Make this machine what its context says, and keep its controllers informed."
+        " Without a command: be the daemon, or with --dry-run show the plan.",
+        parents=[everywhere, work],
+        argument_default=argparse.SUPPRESS,
+    )
+    top.add_argument("--version", action="version", version=f"ucvm-agent {__version__}")
+    top.set_defaults(command=lambda arguments: dry_run(arguments) if "dry_run" in arguments else daemon(arguments))
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    _command(commands, "apply", apply, "contextualize once, without the daemon", [everywhere, work])
+    status_parser = _command(commands, "status", status, "tell the state of this machine", [everywhere])
+    status_parser.add_argument("--json", action="store_true", help="for programs")
+    status_parser.add_argument("--wait", action="store_true", help="until the machine is contextualized")
+    config_parser = _command(
+        commands, "config", config, "print the settings in force and where each is set", [everywhere]
+    )
+    config_parser.add_argument("--json", action="store_true", help="for programs")
+    return top
+
+
+def _command(
+    commands: Any,
+    name: str,
+    call: Callable[[argparse.Namespace], int],
+    help_: str,
+    parents: list[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_, description=help_, parents=parents, argument_default=argparse.SUPPRESS
+    )
+    added.set_defaults(command=call)
+    return added
+
+
+# Commands; each imports what it needs when it is called, since a dry run has to start fast
+
+
+def daemon(arguments: argparse.Namespace) -> int:
+    """Be the daemon until a signal ends it."""
+    from ucvm_agent import agent, log
+    from ucvm_agent.contextualization import boot_id
+
+    stamp = log.Stamp(boot_id())
+
+    def load() -> Settings:
+        settings = _effective(arguments).settings
+        log.configure(settings.log, stamp)
+        return settings
+
+    asyncio.run(agent.run(load, stamp))
+    return 0
+
+
+def dry_run(arguments: argparse.Namespace) -> int:
+    """Show the plan; exit code 3 if the user-data has errors."""
+    from ucvm_agent.contextualization import discover, prepare, state_folder
+    from ucvm_agent.contextualize.render import preview
+    from ucvm_agent.store.status import journal
+
+    settings = _settings(arguments)
+    prepared = prepare(asyncio.run(discover(settings)), settings)
+    with journal(state_folder(settings) / STATE_FILE) as entries:
+        shown = preview(prepared.plan, prepared.system, entries)
+    print(_rendered(shown, arguments))
+    return UserDataError.exit_code if shown.errors else 0
+
+
+def apply(arguments: argparse.Namespace) -> int:
+    """Contextualize once and print the plan as it was found; exit code 5 if an action failed, 3 for errors."""
+    if "dry_run" in arguments:
+        return dry_run(arguments)
+    from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_folder, verdict
+    from ucvm_agent.store import Store, lock
+
+    settings = _settings(arguments)
+    folder = state_folder(settings)
+    with lock.hold(folder), closing(Store(folder / STATE_FILE, boot_id())) as store:
+        prepared = prepare(asyncio.run(discover(settings)), settings)
+        applied = asyncio.run(carry_out(prepared, settings, store))
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Tell the state; with --wait exit code 5 if the VM is degraded or failed."""
+    from datetime import UTC, datetime
+
+    from ucvm_agent import show
+    from ucvm_agent.contextualization import boot_id, state_folder
+    from ucvm_agent.store import lock
+    from ucvm_agent.store.status import FAULTY, read, wait_settled
+
+    settings = _settings(arguments)
+    folder = state_folder(settings)
+    wait = "wait" in arguments
+    found = wait_settled(folder / STATE_FILE, boot_id()) if wait else read(folder / STATE_FILE)
+    running = lock.held(folder)
+    if "json" in arguments:
+        print(show.status_json(found, running=running, settings=settings))
+    else:
+        now = datetime.now(UTC)
+        print(show.status_text(found, running=running, boot_id=boot_id(), settings=settings, now=now))
+    return ActionError.exit_code if wait and found.state in FAULTY else 0
+
+
+def config(arguments: argparse.Namespace) -> int:
+    """Print the effective settings and where each value came from."""
+    from ucvm_agent import show
+
+    effective = _effective(arguments)
+    print(show.settings_json(effective) if "json" in arguments else show.settings_text(effective))
+    return 0
+
+
+def _effective(arguments: argparse.Namespace) -> Effective:
+    from ucvm_agent.layers import load
+
+    options: dict[str, Any] = {}
+    if "root" in arguments:
+        options["root"] = arguments.root
+    if "log_level" in arguments:
+        options["log"] = {"level": arguments.log_level}
+    if "source" in arguments:
+        options["sources"] = {"names": (arguments.source,)}
+    if "user_data" in arguments:
+        options["sources"] = {"names": ("file",), "file": {"path": arguments.user_data}}
+    return load(getattr(arguments, "config", None), os.environ, Path("/proc/cmdline").read_text(), options)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings for a command that talks to a person, who wants to see warnings only."""
+    from ucvm_agent import log
+    from ucvm_agent.contextualization import boot_id
+
+    effective = _effective(arguments)
+    settings = effective.settings
+    quiet = (
+        settings.log if ("log", "level") in effective.origins else settings.log.model_copy(update={"level": "warning"})
+    )
+    log.configure(quiet, log.Stamp(boot_id()))
+    return settings
+
+
+def _rendered(shown: Preview, arguments: argparse.Namespace) -> str:
+    from ucvm_agent.contextualize.render import render_json, render_text
+
+    if getattr(arguments, "format", "text") == "json":
+        return render_json(shown)
+    color = getattr(arguments, "color", "auto")
+    terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return render_text(shown, color=color == "always" or (color == "auto" and terminal))
