@@ -65,7 +65,7 @@ class RootFS:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.absolute()
 
     def status(self, path: str, *, follow: bool = True) -> Status | None:
         """Return what is at `path`, or None; `follow` looks through a final symbolic link."""

@@ -65,8 +65,8 @@ class System:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.files = RootFS(root)
+        self.root = root.absolute()
+        self.files = RootFS(self.root)
 
     @cached_property
     def live(self) -> bool:

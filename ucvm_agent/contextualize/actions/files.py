@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from ucvm_agent.contextualize.actions.base import Action, Change, Resource
+from ucvm_agent.contextualize.actions.acceptance import accept
+from ucvm_agent.contextualize.actions.attributes import (
+    accounts,
+    attribute_difference,
+    demand_mode,
+    demand_path,
+    describe_attributes,
+    numbers,
+    obstacle,
+    parents,
+    path_resource,
+)
+from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.difference import HIDDEN, content_difference
+from ucvm_agent.contextualize.rootfs import Kind, Status
+from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System
     from ucvm_agent.contextualize.target import Target
+
+MAX_READ = 16 * 1024 * 1024
+"""Bytes of an existing file that are read to compare it or to add to it."""
+
+MAX_LISTED = 200
+"""Members of an archive that a preview names."""
+
+ALREADY_SO = Change(Effect.NONE, "already so")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +50,9 @@ class WriteFile(Action):
         sensitive: never show the content; always so if neither group nor others may read it.
         check: program and arguments that must accept the new file before it is put in place, where the
             program exists; `{}` stands for the temporary file (`("visudo", "-cf", "{}")`).
+
+    Raises:
+        ValueError: the path or the mode is none.
     """
 
     kind: ClassVar[str] = "file"
@@ -37,23 +65,74 @@ class WriteFile(Action):
     sensitive: bool = False
     check: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        demand_path(self.path)
+        demand_mode(self.mode)
+
     @property
     def target(self) -> str:
         """The path."""
         return self.path
 
+    def provides(self) -> frozenset[Resource]:
+        """See `Action.provides`: the path."""
+        return frozenset({path_resource(self.path)})
+
+    def requires(self) -> frozenset[Resource]:
+        """See `Action.requires`: the owner and the directories above."""
+        return parents(self.path) | accounts(self.owner, self.group)
+
     def preview(self, system: System) -> Change:
         """See `Action.preview`: a unified diff against the file that is there."""
-        raise NotImplementedError
+        there = system.status(self.path)
+        if there is not None and there.kind is not Kind.FILE:
+            return obstacle(there)
+        if there is not None and there.size > MAX_READ:
+            return Change(Effect.UPDATE, f"file of {there.size} bytes changes")
+        before = None if there is None else system.read(self.path, MAX_READ)
+        after = self._after(before)
+        if there is None or before is None:
+            summary = f"new file, {len(after)} bytes, {describe_attributes(self.mode, self.owner, self.group)}"
+            return Change(Effect.CREATE, summary, self._difference(there, None, after))
+        attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
+        if before == after and not attributes:
+            return ALREADY_SO
+        what = " and ".join(filter(None, ["content" * (before != after), "mode or owner" * bool(attributes)]))
+        return Change(Effect.UPDATE, f"{what} changes", attributes + self._difference(there, before, after))
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""
-        raise NotImplementedError
+        await asyncio.to_thread(self._write, target.system)
+
+    def _write(self, system: System) -> None:
+        uid, gid = numbers(system, self.owner, self.group, self.path)
+        before = system.files.read(self.path, MAX_READ) if self.append else None
+        private = self._private(system.status(self.path))
+        check = partial(accept, system, self.path, self.check, private) if self.check else None
+        system.files.write(self.path, self._after(before), mode=self.mode, uid=uid, gid=gid, check=check)
+
+    def _after(self, before: bytes | None) -> bytes:
+        if not self.append or before is None:
+            return self.content
+        return before if before.endswith(self.content) else before + self.content
+
+    def _difference(self, there: Status | None, before: bytes | None, after: bytes) -> str:
+        if self._private(there):
+            return HIDDEN if before != after else ""
+        return content_difference(self.path, before, after)
+
+    def _private(self, there: Status | None) -> bool:
+        """Whether the content must not be shown: neither the new one, nor what is there now."""
+        return self.sensitive or not self.mode & 0o044 or (there is not None and not there.mode & 0o044)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakeDirectory(Action):
-    """Make a directory exist with this mode and owner; parents are made (0755, root)."""
+    """Make a directory exist with this mode and owner; parents are made (0755, root).
+
+    Raises:
+        ValueError: the path or the mode is none.
+    """
 
     kind: ClassVar[str] = "directory"
     path: str
@@ -61,40 +140,86 @@ class MakeDirectory(Action):
     owner: str = "root"
     group: str = "root"
 
+    def __post_init__(self) -> None:
+        demand_path(self.path)
+        demand_mode(self.mode)
+
     @property
     def target(self) -> str:
         """The path."""
         return self.path
 
+    def provides(self) -> frozenset[Resource]:
+        """See `Action.provides`: the path."""
+        return frozenset({path_resource(self.path)})
+
+    def requires(self) -> frozenset[Resource]:
+        """See `Action.requires`: the owner and the directories above."""
+        return parents(self.path) | accounts(self.owner, self.group)
+
     def preview(self, system: System) -> Change:
         """See `Action.preview`."""
-        raise NotImplementedError
+        there = system.status(self.path)
+        if there is None:
+            return Change(Effect.CREATE, f"new directory, {describe_attributes(self.mode, self.owner, self.group)}")
+        if there.kind is not Kind.DIRECTORY:
+            return obstacle(there)
+        attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
+        return Change(Effect.UPDATE, "mode or owner changes", attributes) if attributes else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""
-        raise NotImplementedError
+        await asyncio.to_thread(self._make, target.system)
+
+    def _make(self, system: System) -> None:
+        uid, gid = numbers(system, self.owner, self.group, self.path)
+        system.files.make_directory(self.path, mode=self.mode, uid=uid, gid=gid)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakeLink(Action):
-    """Make `path` a symbolic link to `to` (kept as written); replaces another link, refuses anything else."""
+    """Make `path` a symbolic link to `to` (kept as written); replaces another link, refuses anything else.
+
+    Raises:
+        ValueError: the path is none, or `to` cannot be the target of a link.
+    """
 
     kind: ClassVar[str] = "link"
     path: str
     to: str
+
+    def __post_init__(self) -> None:
+        demand_path(self.path)
+        if not self.to or "\0" in self.to:
+            raise ValueError(f"{self.path}: a link must point to something")
 
     @property
     def target(self) -> str:
         """The path of the link."""
         return self.path
 
+    def provides(self) -> frozenset[Resource]:
+        """See `Action.provides`: the path."""
+        return frozenset({path_resource(self.path)})
+
+    def requires(self) -> frozenset[Resource]:
+        """See `Action.requires`: the directories above, not what it points to."""
+        return parents(self.path)
+
     def preview(self, system: System) -> Change:
         """See `Action.preview`."""
-        raise NotImplementedError
+        there = system.status(self.path, follow=False)
+        if there is None:
+            return Change(Effect.CREATE, f"new link to {self.to}")
+        if there.kind is not Kind.LINK:
+            return obstacle(there)
+        if there.link == self.to:
+            return ALREADY_SO
+        return Change(Effect.UPDATE, f"link to {there.link} becomes link to {self.to}")
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""
-        raise NotImplementedError
+        await asyncio.to_thread(target.system.files.make_link, self.path, self.to)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +227,11 @@ class ExtractArchive(Action):
     """Unpack a tar (plain, gzip, bzip2, xz) or zip archive into a directory.
 
     Members with absolute paths, with `..`, or of device kinds are refused before anything is unpacked; links
-    may not lead outside `path`. Unpacked size is bounded by 1 GiB and 100,000 members.
+    may not lead outside `path`. Unpacked size is bounded by 1 GiB and 100,000 members. Everything belongs to
+    root; directories that are there already keep their mode and owner (`archives.py` has the other rules).
+
+    Raises:
+        ValueError: the path is none.
     """
 
     kind: ClassVar[str] = "archive"
@@ -110,18 +239,51 @@ class ExtractArchive(Action):
     content: bytes = field(repr=False)
     name: str = "archive"
 
+    def __post_init__(self) -> None:
+        demand_path(self.path, root=True)
+
     @property
     def target(self) -> str:
         """The directory."""
         return self.path
 
+    def provides(self) -> frozenset[Resource]:
+        """See `Action.provides`: the directory."""
+        return frozenset({path_resource(self.path)})
+
+    def requires(self) -> frozenset[Resource]:
+        """See `Action.requires`: the directories above."""
+        return parents(self.path)
+
     def preview(self, system: System) -> Change:
         """See `Action.preview`: lists the members that are missing or differ."""
-        raise NotImplementedError
+        from ucvm_agent.contextualize.actions.archives import check_members, member_difference, read_members
+
+        try:
+            total = check_members(self.name, self.content)
+            members = read_members(self.name, self.content)
+            changes = [line for member in members if (line := member_difference(system, self.path, member))]
+        except ActionError as error:
+            return Change(Effect.UPDATE, f"would be refused: {error}")
+        there = system.status(self.path)
+        if there is not None and there.kind is not Kind.DIRECTORY:
+            return obstacle(there)
+        more = [f"… {len(changes) - MAX_LISTED} more"] if len(changes) > MAX_LISTED else []
+        diff = "".join(f"{line}\n" for line in [*changes[:MAX_LISTED], *more])
+        if there is None:
+            return Change(Effect.CREATE, f"new directory with {total} members", diff)
+        return Change(Effect.UPDATE, f"{len(changes)} of {total} members change", diff) if changes else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
-        """See `Action.apply`."""
-        raise NotImplementedError
+        """See `Action.apply`; cancelled between two members."""
+        from ucvm_agent.contextualize.actions.archives import check_members, read_members, unpack_next
 
+        await asyncio.to_thread(check_members, self.name, self.content)
+        await asyncio.to_thread(self._make, target.system)
+        members = read_members(self.name, self.content)
+        while await asyncio.to_thread(unpack_next, target.system, self.path, members):
+            pass
 
-_ = Resource
+    def _make(self, system: System) -> None:
+        if system.status(self.path) is None:
+            system.files.make_directory(self.path, mode=0o755, uid=0, gid=0)
