@@ -8,6 +8,7 @@ after it has ended, in one transaction with the event that reports it. After a c
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -199,12 +200,16 @@ class _Run:
             await asyncio.to_thread(self._forget_run, step)
         await self._record(entry)
         with _explained(step):
-            await step.action.apply(Target(self.system, self.runs, step.key, self.changed))
+            await step.action.apply(Target(self.system, self.runs, self._run_key(step), self.changed))
+
+    def _run_key(self, step: Step) -> str:
+        scope = hashlib.sha256(self.scopes[step.frequency].encode()).hexdigest()
+        return f"{step.key}-{scope[:16]}"
 
     def _forget_run(self, step: Step) -> None:
-        """Remove the records of a run that failed, or that another scope had: only an interrupted one goes on."""
+        """Remove the records of runs that failed, and of other scopes: only an interrupted one goes on."""
         try:
-            for path in self.runs.glob(f"{step.key}*"):
+            for path in self.runs.glob(f"{step.key}-*"):
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
