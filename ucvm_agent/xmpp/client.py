@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import ssl
 from enum import StrEnum
-from typing import Any, Protocol
-from xml.etree.ElementTree import Element  # noqa: S405 - slixmpp parses, with expat and without DTDs
+from typing import Any, Literal, Protocol
+from xml.etree.ElementTree import Element
 
 import structlog
 from slixmpp import JID, InvalidJID
 from slixmpp.stanza import Message, Presence
+from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
@@ -108,7 +109,8 @@ class Connection:
         stream = self._stream
         if stream is None or not self.connected:
             raise DeliveryDelayed(f"no XMPP connection: {self.error}")
-        stream.send(Message(stream, message))
+        stanza: StanzaBase = Message(stream, message)  # type: ignore[no-untyped-call]  # as slixmpp leaves it
+        stream.send(stanza)
         if stream.managed:
             stream.send(stream.plugin["xep_0198"].stanza.RequestAck(stream))
 
@@ -141,7 +143,9 @@ class Connection:
         """Make one connection and return why it ended."""
         loop = asyncio.get_running_loop()
         self._failure = None
-        self._started, self._ended = started, ended = loop.create_future(), loop.create_future()
+        self._started = started = loop.create_future()
+        ended: asyncio.Future[Failure] = loop.create_future()
+        self._ended = ended
         try:
             stream.password = await asyncio.to_thread(read_password, self._settings)
             stream.ssl_context = await asyncio.to_thread(tls_context, self._settings)
@@ -231,7 +235,9 @@ class Connection:
 
     def _on_subscription(self, presence: Presence) -> None:
         """Let the controllers, and nobody else, see how the VM is."""
-        answer = "subscribed" if presence["from"].bare in self._controllers else "unsubscribed"
+        answer: Literal["subscribed", "unsubscribed"] = (
+            "subscribed" if presence["from"].bare in self._controllers else "unsubscribed"
+        )
         if self._stream is not None:
             self._stream.send_presence(pto=presence["from"].bare, ptype=answer)
 

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from xml.etree.ElementTree import Element  # noqa: S405 - slixmpp parses, with expat and without DTDs
+from xml.etree.ElementTree import Element
 
 import structlog
 from slixmpp import ClientXMPP

@@ -1,0 +1,168 @@
+"""A small controller: takes the events of VMs over XMPP, confirms each, and drops what it has seen.
+
+In a test: `async with Controller(jid, password, host, port, ca_file) as controller`, then `await
+controller.events.get()`. By hand, `python -m tests.servers.controller --help`: prints a line for each event.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from slixmpp import ClientXMPP
+from slixmpp.stanza import Message
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+from ucvm_agent.copilot.stanza import Envelope, message_element, read_message
+from ucvm_agent.events import ActionEnded, Event, Note, State, StateChanged
+from ucvm_agent.xmpp.stanzas import read_event, receipt_message
+
+ONLINE_SECONDS = 20.0
+
+
+class Controller(ClientXMPP):
+    """One controller; plain slixmpp, which reconnects by itself.
+
+    Arguments:
+        jid: its account, perhaps with a resource.
+        confirm: `receipt` (XEP-0184), `ack` (as an original Co-Pilot component does) or an empty string.
+        watch: bare JIDs whose presence it subscribes to.
+
+    Attributes:
+        events: the events in the order in which they came, without duplicates.
+        copies: how often each event came, by id.
+        reports: the Co-Pilot content of every message.
+        presences: show and status text of those it watches.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        host: str,
+        port: int,
+        ca_file: Path,
+        *,
+        confirm: str = "receipt",
+        watch: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(jid, password)
+        self.ca_certs = ca_file
+        self.enable_direct_tls = False
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.copies: dict[str, int] = {}
+        self.reports: list[Envelope] = []
+        self.presences: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.online = asyncio.Event()
+        self._host, self._port = host, port
+        self._confirm = confirm
+        self._watch = watch
+        self._closing = False
+        self.register_handler(Callback("any message", MatchXPath("{jabber:client}message"), self._on_stanza))
+        self.add_event_handler("session_start", self._on_session)
+        self.add_event_handler("disconnected", self._on_disconnected)
+        self.add_event_handler("presence", self._on_presence)
+
+    async def __aenter__(self) -> Controller:
+        self.connect(self._host, self._port)
+        async with asyncio.timeout(ONLINE_SECONDS):
+            await self.online.wait()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self.cancel_connection_attempt()
+        await self.disconnect(wait=1.0)
+        if self._run_out_filters is not None:
+            self._run_out_filters.cancel()
+
+    def _on_session(self, _: Any) -> None:
+        for jid in self._watch:
+            self.send_presence(pto=jid, ptype="subscribe")
+        self.send_presence()
+        self.online.set()
+
+    def _on_disconnected(self, _: Any) -> None:
+        self.online.clear()
+        if not self._closing:
+            self.connect(self._host, self._port)
+
+    def _on_presence(self, presence: Any) -> None:
+        if presence["from"].bare in self._watch and presence.xml.get("type") in (None, "unavailable"):
+            show = presence.xml.get("type") or presence.xml.findtext("{jabber:client}show") or ""
+            self.presences.put_nowait((show, presence.xml.findtext("{jabber:client}status") or ""))
+
+    def _on_stanza(self, stanza: Any) -> None:
+        event = read_event(stanza.xml)
+        if event is None or stanza.xml.get("type") == "error":
+            return
+        self.reports.append(read_message(stanza.xml))
+        self.copies[event.id] = self.copies.get(event.id, 0) + 1
+        if self.copies[event.id] == 1:
+            self.events.put_nowait(event)
+        sender = stanza.xml.get("from", "")
+        if self._confirm == "receipt":
+            self.post(receipt_message(sender, event.id))
+        elif self._confirm == "ack":
+            self.post(message_element(Envelope(to=sender, ack=event.id)))
+
+    def post(self, message: Element) -> None:
+        """Send any `<message>`."""
+        self.send(Message(self, message))  # type: ignore[no-untyped-call]  # as slixmpp leaves it
+
+
+def describe(event: Event) -> str:
+    """Return the line that is printed for an event."""
+    body = event.body
+    place = f"{event.time:%H:%M:%S}  {event.machine_id[:8]}  #{event.seq:<4}"
+    if isinstance(body, StateChanged):
+        reason = f"  ({body.reason})" if body.reason else ""
+        return f"{place} ==> {body.state.upper()}{reason}"
+    if isinstance(body, ActionEnded):
+        reason = f"  ({body.reason})" if body.reason else ""
+        return f"{place}     {body.result} {body.contextualizer}: {body.action} {body.target}{reason}"
+    if isinstance(body, Note):
+        return f"{place}     note: {body.message}"
+    return f"{place}     {event.name}"
+
+
+async def _watch_states(controller: Controller, until: State | None) -> None:
+    while True:
+        event = await controller.events.get()
+        print(describe(event), flush=True)
+        if isinstance(event.body, StateChanged) and event.body.state is until:
+            return
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    controller = Controller(options.jid, options.password, options.host, options.port, options.ca_file)
+    async with controller:
+        print(f"online as {options.jid}", flush=True)
+        work = asyncio.create_task(_watch_states(controller, options.until_state))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        await asyncio.wait({work})
+
+
+def main() -> None:
+    """Print events until SIGTERM or until a VM has reached a state."""
+    parser = argparse.ArgumentParser(prog="python -m tests.servers.controller", description="Print what VMs report.")
+    parser.add_argument("--jid", required=True)
+    parser.add_argument("--password", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=5222)
+    parser.add_argument("--ca-file", type=Path, required=True)
+    parser.add_argument("--until-state", type=State, help="end when a VM has reached this state")
+    asyncio.run(_serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Brings one controller its events, in order, for as long as that takes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from ucvm_agent.backoff import Backoff
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, StoreError
+from ucvm_agent.events import Event
+from ucvm_agent.report.base import Reporter
+from ucvm_agent.store import Store
+
+log = structlog.get_logger()
+
+SEND_SECONDS = 60.0
+"""How long a reporter may take for one event."""
+
+
+class Courier:
+    """The way to one controller.
+
+    Arguments:
+        store: holds the events, and how far this controller has been told.
+        reporter: the controller.
+        backoff: waiting times while it is away.
+    """
+
+    def __init__(self, store: Store, reporter: Reporter, backoff: Backoff) -> None:
+        self._store = store
+        self._reporter = reporter
+        self._backoff = backoff
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._error = ""
+
+    def wake(self) -> None:
+        """There is a new event."""
+        self._idle.clear()
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Try at once what waits; return when the controller has everything."""
+        self.wake()
+        self._reporter.again.set()
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        try:
+            while True:
+                # Both before looking, so that what is set while we look is not lost.
+                self._wake.clear()
+                self._reporter.again.clear()
+                try:
+                    await self._deliver_next()
+                except (DeliveryDelayed, StoreError) as error:
+                    await self._pause(error)
+        finally:
+            await self._reporter.close()
+
+    async def _deliver_next(self) -> None:
+        name = self._reporter.name
+        event = await asyncio.to_thread(self._store.next_event, name)
+        if event is None:
+            if not self._wake.is_set():
+                self._idle.set()
+            await self._wake.wait()
+            return
+        try:
+            await self._send(event)
+        except DeliveryRefused as error:
+            log.warning("event refused", controller=name, event_id=event.id, reason=str(error))
+            await asyncio.to_thread(self._store.delivered, name, event, refused=True, error=str(error))
+        else:
+            await asyncio.to_thread(self._store.delivered, name, event)
+        self._backoff.reset()
+        if self._error:
+            log.info("controller is back", controller=name)
+            self._error = ""
+
+    async def _send(self, event: Event) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._reporter.send(event)
+        except TimeoutError:
+            raise DeliveryDelayed(f"no answer within {SEND_SECONDS:.0f} s") from None
+
+    async def _pause(self, error: DeliveryDelayed | StoreError) -> None:
+        reason = str(error)
+        wait = max(self._backoff.next(), error.after if isinstance(error, DeliveryDelayed) else 0.0)
+        # The same reason every few minutes for hours is worth one line.
+        write = log.debug if reason == self._error else log.info
+        write("event not delivered", controller=self._reporter.name, reason=reason, retry_seconds=round(wait, 1))
+        self._error = reason
+        if isinstance(error, DeliveryDelayed):
+            with suppress(StoreError):
+                await asyncio.to_thread(self._store.undelivered, self._reporter.name, reason)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._reporter.again.wait()
+                self._backoff.reset()
