@@ -39,6 +39,15 @@ MAX_MEMBERS = 100_000
 MAX_HEADER = 1024**2
 """Bytes of a tar header that holds a long name or extended attributes."""
 
+_ATTRIBUTES = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
+"""Tar headers that say something about the next one, and are read as a whole."""
+
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -164,13 +173,9 @@ class _Header(tarfile.TarInfo):
             if not bytes(buf).strip(b"\0"):
                 raise  # the end
             raise ActionError("the archive is broken: not a tar header", hint="pack it as tar or zip") from error
-        inline = header.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, *_LONG_NAMES}
-        if inline and header.size > MAX_HEADER:
-            raise _refusal(f"a header of {header.size} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE or (header.type in _ATTRIBUTES and header.size > MAX_HEADER):
+            raise _refusal(f"{header.name}, a sparse file or a header of {header.size} bytes")
         return header
-
-
-_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 def _read_tar(archive: bytes) -> Iterator[Member]:
