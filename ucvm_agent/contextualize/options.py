@@ -47,12 +47,12 @@ class Nested(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True, coerce_numbers_to_str=True)
 
-    _path: Path = PrivateAttr(default=())
+    _origin: Path = PrivateAttr(default=())
 
     @property
-    def path(self) -> Path:
+    def origin(self) -> Path:
         """The path in the context that it was read from, for `remark`."""
-        return self._path
+        return self._origin
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +86,9 @@ def _split_commas(value: object) -> object:
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """A list that INI dialects write as `a,b,c` and cloud-config as a YAML list."""
+
+CLOSENESS = 0.7
+"""How alike (from 0 to 1) two keys have to be for one to be offered as what was meant by the other."""
 
 M = TypeVar("M", bound=Options)
 
@@ -124,8 +127,9 @@ def read_options(name: str, model: type[M], context: Context) -> tuple[M | None,
             # Pydantic's own text may show a value; these details do not.
             details = error.errors(include_url=False, include_input=False)
         else:
-            found = [each for field in origins for each in _locate(getattr(options, field), (field,), left_out)]
-            problems += [_unknown(context, origins, path, names) for path, names in found]
+            for nested, path in _nested(options, origins):
+                nested._origin = _in_context(_original(path, left_out), origins)
+                problems += _unknown(context, nested)
             return options, problems
         culprits = {_original(detail["loc"], left_out): detail for detail in details}
         problems += [_refused(context, _in_context(path, origins), detail) for path, detail in culprits.items()]
@@ -186,20 +190,20 @@ def _removable(path: Path, given: Mapping[str, Frozen]) -> Path | None:
     return innermost
 
 
-def _locate(value: object, path: Path, left_out: Set[Path]) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Tell each nested model where it was read from, and yield the unknown keys, with those that it knows."""
-    if isinstance(value, Nested):
-        value._path = _original(path, left_out)
-        known = tuple(field.alias or name for name, field in type(value).model_fields.items())
-        yield from (((*value._path, key), known) for key in value.model_extra or {})
-        for name, field in type(value).model_fields.items():
-            yield from _locate(getattr(value, name), (*path, field.alias or name), left_out)
-    elif isinstance(value, tuple | list):
-        for number, item in enumerate(value):
-            yield from _locate(item, (*path, number), left_out)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _locate(item, (*path, key), left_out)
+def _nested(options: Options, fields: Iterable[str]) -> Iterator[tuple[Nested, Path]]:
+    """Yield each nested model in these fields, with its path in the options."""
+    waiting: list[tuple[object, Path]] = [(getattr(options, field), (field,)) for field in fields]
+    while waiting:
+        value, path = waiting.pop()
+        inner: Iterable[tuple[str | int, object]] = ()
+        if isinstance(value, Nested):
+            yield value, path
+            inner = ((field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items())
+        elif isinstance(value, tuple | list):
+            inner = enumerate(value)
+        elif isinstance(value, Mapping):
+            inner = value.items()
+        waiting += [(item, (*path, step)) for step, item in inner]
 
 
 def _in_context(path: Path, origins: Mapping[str, Path]) -> Path:
@@ -208,14 +212,13 @@ def _in_context(path: Path, origins: Mapping[str, Path]) -> Path:
     return (*origins.get(str(path[0]), path[:1]), *path[1:])
 
 
-def _unknown(context: Context, origins: Mapping[str, Path], path: Path, names: Iterable[str]) -> Problem:
-    near = get_close_matches(str(path[-1]), names, 1)
-    return remark(
-        context,
-        _in_context(path, origins),
-        "unknown key",
-        f"did you mean {near[0]}?" if near else "it has no effect",
-    )
+def _unknown(context: Context, nested: Nested) -> Iterator[Problem]:
+    """Yield a warning for each key of a mapping that its model does not declare."""
+    known = [field.alias or name for name, field in type(nested).model_fields.items()]
+    for key in nested.model_extra or {}:
+        near = get_close_matches(key, known, 1, CLOSENESS)
+        hint = f"did you mean {near[0]}?" if near else "it has no effect"
+        yield remark(context, (*nested.origin, key), "unknown key", hint)
 
 
 _EXPECTED = {
@@ -291,10 +294,10 @@ def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
         return Problem(Severity.WARNING, context.place(path), message, reason or "it has no effect")
     siblings = {format_path(each) for each in read if len(each) == len(path) and each[:-1] == path[:-1]}
     if siblings:
-        message, near = f"unknown key {text}", get_close_matches(text, siblings, 1)
+        message, near = f"unknown key {text}", get_close_matches(text, siblings, 1, CLOSENESS)
     else:
         message = f"nothing here reads the section {path[0]}"
-        near = get_close_matches(str(path[0]), {str(each[0]) for each in read if len(each) > 1}, 1)
+        near = get_close_matches(str(path[0]), {str(each[0]) for each in read if len(each) > 1}, 1, CLOSENESS)
     return Problem(
         Severity.WARNING, context.place(path), message, f"did you mean {near[0]}?" if near else "it has no effect"
     )

@@ -129,9 +129,29 @@ AMICONFIG: Mapping[str, str] = MappingProxyType(
 )
 """Plugins of amiconfig, which are also the names of their sections, each with what to do instead."""
 
+CERNVM: Mapping[str, str] = MappingProxyType(
+    {
+        "config_url": "nothing is fetched; the original ignored it as well",
+        "eos-readaheadsize": "",
+        "eos-readcachesize": "",
+        "eos-server": "EOS is mounted by eosxd; write its configuration with write_files",
+        "eos-user": "",
+        "eos-x509-cert": "write the proxy with write_files",
+        "griduiversion": "",
+        "group_profile": "the original did nothing with it",
+        "swap_size": "make swap space in bootcmd",
+        "x509-cert": "write the proxy with write_files",
+        "x509-cert-file": "write the proxy with write_files",
+        "x509-user": "",
+    }
+)
+"""Options of the plugin cernvm, each with what to do instead."""
+
 
 def without_effect(key: str) -> str | None:
     """Return what to do instead of a key (as people write it), or None if nobody knows it."""
+    if key.startswith("[cernvm] "):
+        return CERNVM.get(key.removeprefix("[cernvm] "))
     if key.startswith("["):
         return AMICONFIG.get(key[1:].partition("]")[0])
     return CLOUD_CONFIG.get(key.partition(".")[0])

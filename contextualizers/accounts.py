@@ -1,0 +1,195 @@
+"""What contexts say about users, groups and passwords: the models of cloud-config's keys and of `[cernvm] users`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+
+from contextualizers.public_key import PublicKeys
+from ucvm_agent.contextualize.base import Nested
+
+_NAME = re.compile(r"(?!-)(?!\d+$)(?!\.{1,2}$)[A-Za-z0-9_.-]{1,32}\$?")
+_HASH = re.compile(r"\$(1|2[abxy]|5|6|7|y|gy)\$[^:\s]+|[!*]")
+
+
+def _account_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("expected an account name: letters, digits, `_`, `.` and `-`, at most 32, not a number")
+    return name
+
+
+def _field(text: str) -> str:
+    if ":" in text or not text.isprintable():
+        raise ValueError("may hold no `:` and no line end, since it becomes a field of /etc/passwd")
+    return text
+
+
+def _absolute(text: str) -> str:
+    if text and (not text.startswith("/") or ".." in text.split("/")):
+        raise ValueError("expected an absolute path without `..`")
+    return _field(text)
+
+
+AccountName = Annotated[str, AfterValidator(_account_name)]
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+
+
+def _names(value: object) -> object:
+    if value is None:
+        return []
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+AccountNames = Annotated[tuple[AccountName, ...], BeforeValidator(_names)]
+"""A list of names; a text has commas between them."""
+
+
+def is_hash(password: SecretStr) -> bool:
+    """Say whether a password is a crypt(5) hash (or `!` or `*`, which nothing hashes to) and not plain text."""
+    return _HASH.fullmatch(password.get_secret_value()) is not None
+
+
+def _rules(value: object) -> object:
+    if value is None or value is False:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+def _rule(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("expected a rule of sudoers on one line, such as `ALL=(ALL) NOPASSWD:ALL`")
+    return text.strip()
+
+
+class User(Nested):
+    """One item of `users`; the name `default` stands for the distribution's default user."""
+
+    name: AccountName
+    gecos: Annotated[str, AfterValidator(_field)] = ""
+    uid: int | None = Field(None, ge=0, lt=2**32 - 1)
+    primary_group: AccountName | None = None
+    groups: AccountNames = ()
+    homedir: AbsolutePath = ""
+    no_create_home: bool = False
+    no_user_group: bool = False
+    no_log_init: bool = False
+    create_groups: bool = True
+    shell: AbsolutePath = ""
+    passwd: SecretStr | None = None
+    hashed_passwd: SecretStr | None = None
+    plain_text_passwd: SecretStr | None = None
+    lock_passwd: bool = True
+    sudo: Annotated[tuple[Annotated[str, AfterValidator(_rule)], ...], BeforeValidator(_rules)] = ()
+    ssh_authorized_keys: PublicKeys = ()
+    ssh_import_id: Any = None
+    ssh_redirect_user: Any = None
+    system: bool = False
+    expiredate: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    inactive: int | None = None
+    doas: Any = None
+    selinux_user: Any = None
+    snapuser: Any = None
+
+    @field_validator("gecos", "homedir", "shell", "expiredate", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        return "" if value is None else value
+
+    @field_validator("inactive", mode="before")
+    @classmethod
+    def _days(cls, value: Any) -> Any:
+        # cloud-init's examples write `inactive: true`, its schema a number of days.
+        return 0 if value is True else None if value is False else value
+
+    @property
+    def password(self) -> SecretStr | None:
+        """What is given as password, the surest form first."""
+        return self.hashed_passwd or self.passwd or self.plain_text_passwd
+
+
+def _user(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+OneUser = Annotated[User, BeforeValidator(_user)]
+
+
+def _group(value: object) -> object:
+    return {value: ()} if isinstance(value, str) else value
+
+
+Group = Annotated[dict[AccountName, AccountNames], BeforeValidator(_group)]
+"""A name, or a mapping from names to members."""
+
+
+def listed(value: object) -> object:
+    """Take nothing for an empty list, a text for names with commas, and a mapping for its only item."""
+    if isinstance(value, dict):
+        return [value]
+    return _names(value)
+
+
+class Password(Nested):
+    """A password of `chpasswd`; RANDOM is accepted, and then reported."""
+
+    name: AccountName
+    password: SecretStr | None = None
+    type: Literal["hash", "text", "RANDOM"] = "hash"
+
+    @property
+    def random(self) -> bool:
+        """Whether a random password is asked for."""
+        return self.type == "RANDOM" or self.password is None or self.password.get_secret_value() in ("R", "RANDOM")
+
+
+def _password_line(value: object) -> object:
+    """Take a line `user:password` apart; the message never repeats it."""
+    if not isinstance(value, str):
+        return value
+    name, colon, password = value.partition(":")
+    if not colon:
+        raise ValueError("expected user:password")
+    return {"name": name.strip(), "password": password}
+
+
+def _lines(value: object) -> object:
+    return [line for line in value.splitlines() if line.strip()] if isinstance(value, str) else value or []
+
+
+class Passwords(Nested):
+    """`chpasswd`: passwords for users that are there already, or made by the same context."""
+
+    expire: bool = True
+    lines: Annotated[tuple[Annotated[Password, BeforeValidator(_password_line)], ...], BeforeValidator(_lines)] = Field(
+        (), alias="list"
+    )
+    users: tuple[Password, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CernVMUser:
+    """One item of `[cernvm] users`; without a password nobody can log in with one."""
+
+    name: str
+    group: str
+    password: SecretStr | None
+
+
+def read_cernvm_users(text: SecretStr) -> tuple[list[CernVMUser], list[str]]:
+    """Read `user:group:password,…` (references/amiconfig.md, section 8); also return what is wrong, for people."""
+    users: list[CernVMUser] = []
+    mistakes: list[str] = []
+    for number, item in enumerate(text.get_secret_value().split(","), start=1):
+        if not item.strip():
+            continue
+        name, group, password = [*(step.strip() for step in item.split(":")), "", ""][:3]
+        if item.count(":") != 2:
+            mistakes.append(f"user {number}: expected user:group:password with exactly two colons")
+        elif not _NAME.fullmatch(name) or not _NAME.fullmatch(group or name):
+            mistakes.append(f"user {number}: expected account names of letters, digits, `_`, `.` and `-`")
+        else:
+            users.append(CernVMUser(name, group or name, SecretStr(password) if password else None))
+    return users, mistakes

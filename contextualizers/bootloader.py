@@ -1,0 +1,64 @@
+"""What `[ucernvm-begin]` says to the bootloader, which has done it when this agent starts.
+
+The keys are read here so that nobody takes them for misspelt (references/ucernvm-boot.md, section 3). The one that
+concerns the running system is `cernvm_inject`, an archive that is unpacked over it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from ucvm_agent.contextualize.actions import ExtractArchive
+from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Frequency, Options, Reads, System
+
+_GZIP = b"\x1f\x8b"
+_MARKER = "/mnt/.rw/context/injected"
+
+
+def _archive(value: Any) -> Any:
+    try:
+        data = b64decode("".join(str(value).split()), validate=True)
+    except (Error, ValueError):
+        raise ValueError("expected base64 of a tar.gz archive, and this is no base64") from None
+    if not data.startswith(_GZIP):
+        raise ValueError("expected base64 of a tar.gz archive, and this is no gzip")
+    return data
+
+
+class BootloaderOptions(Options):
+    """The settings of the bootloader; only `inject` has an effect here."""
+
+    inject: Annotated[bytes | None, BeforeValidator(_archive), Reads("[ucernvm-begin] cernvm_inject")] = Field(
+        None, repr=False
+    )
+    cernvm_path: Annotated[Any, Reads("[ucernvm-begin] cernvm_path")] = None
+    cluster_master: Annotated[Any, Reads("[ucernvm-begin] cvm_cluster_master")] = None
+    cluster_pin: Annotated[Any, Reads("[ucernvm-begin] cvm_cluster_pin")] = Field(None, repr=False)
+    service_url: Annotated[Any, Reads("[ucernvm-begin] cvm_service_url")] = None
+    branch: Annotated[Any, Reads("[ucernvm-begin] cvmfs_branch")] = None
+    cdn: Annotated[Any, Reads("[ucernvm-begin] cvmfs_cdn")] = None
+    server: Annotated[Any, Reads("[ucernvm-begin] cvmfs_server")] = None
+    tag: Annotated[Any, Reads("[ucernvm-begin] cvmfs_tag")] = None
+    wait_on_squid: Annotated[Any, Reads("[ucernvm-begin] cvmfs_wait_on_squid")] = None
+    resize_rootfs: Annotated[Any, Reads("[ucernvm-begin] resize_rootfs")] = None
+    use_boothd: Annotated[Any, Reads("[ucernvm-begin] use_boothd")] = None
+    use_glidein: Annotated[Any, Reads("[ucernvm-begin] useglideinwms")] = None
+
+
+class Bootloader(Contextualizer[BootloaderOptions]):
+    """Unpacks `cernvm_inject` over the system, once, unless µCernVM's bootloader has left its marker."""
+
+    name = "bootloader"
+    options = BootloaderOptions
+    before = ("scripts_before",)
+    frequency = Frequency.ONCE
+
+    def plan(self, options: BootloaderOptions, context: Context, system: System) -> Iterable[Action]:
+        """Yield the archive."""
+        if options.inject is not None and system.status(_MARKER) is None:
+            yield ExtractArchive(path="/", content=options.inject, name="cernvm_inject")

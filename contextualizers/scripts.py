@@ -1,0 +1,123 @@
+"""The scripts of the user-data, and the commands of `bootcmd` and `runcmd`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+
+from ucvm_agent.contextualize.actions import RunCommand, RunScript
+from ucvm_agent.contextualize.base import (
+    Action,
+    Context,
+    Contextualizer,
+    Frequency,
+    Options,
+    Reads,
+    Script,
+    Stage,
+    System,
+)
+
+
+def _arguments(value: Any) -> Any:
+    if isinstance(value, str):
+        return ["/bin/sh", "-c", value]
+    if isinstance(value, list) and value and all(isinstance(word, str | int | float) for word in value):
+        return [str(word) for word in value]
+    raise ValueError("expected a command as text (for /bin/sh), or as a list of a program and its arguments")
+
+
+def _no_nul(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not words[0].strip() or any("\0" in word for word in words):
+        raise ValueError("expected a program, and no NUL characters")
+    return words
+
+
+def _present(value: object) -> object:
+    """Take nothing for no command, and one text for one."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    return value
+
+
+Command = Annotated[tuple[str, ...], BeforeValidator(_arguments), AfterValidator(_no_nul)]
+Commands = Annotated[tuple[Command, ...], BeforeValidator(_present)]
+"""A text goes to /bin/sh, a list is a program with its arguments."""
+
+
+class ScriptsBeforeOptions(Options):
+    """`bootcmd`: commands for every boot, before all else."""
+
+    bootcmd: Annotated[Commands, Reads("bootcmd")] = ()
+
+
+class ScriptsBefore(Contextualizer[ScriptsBeforeOptions]):
+    """Runs `bootcmd` and the scripts that ask to run before the contextualizers (`#!/bin/sh.before`, boothooks)."""
+
+    name = "scripts_before"
+    options = ScriptsBeforeOptions
+
+    def plan(self, options: ScriptsBeforeOptions, context: Context, system: System) -> Iterable[Action]:
+        """Yield the commands, then the scripts, each in the order of the user-data."""
+        yield from _commands(options.bootcmd, context, Frequency.BOOT)
+        yield from _scripts(context, Stage.BEFORE)
+
+
+class ScriptsOptions(Options):
+    """`runcmd`: commands for each instance, after all else."""
+
+    runcmd: Annotated[Commands, Reads("runcmd")] = ()
+
+
+class Scripts(Contextualizer[ScriptsOptions]):
+    """Runs the other scripts, then `runcmd`, when the first-party contextualizers are through.
+
+    One that fails does not keep the next from running (references/amiconfig.md, section 5).
+    """
+
+    name = "scripts"
+    options = ScriptsOptions
+    after = (
+        "bootloader",
+        "cernvm",
+        "certificates",
+        "cvmfs",
+        "desktop",
+        "hostname",
+        "locale",
+        "scripts_before",
+        "ssh_keys",
+        "sshd",
+        "users",
+        "write_files",
+        "write_files_deferred",
+    )
+
+    def plan(self, options: ScriptsOptions, context: Context, system: System) -> Iterable[Action]:
+        """Yield the scripts, then the commands, each in the order of the user-data."""
+        yield from _scripts(context, Stage.AFTER)
+        yield from _commands(options.runcmd, context, None)
+
+
+def _commands(commands: Iterable[tuple[str, ...]], context: Context, frequency: Frequency | None) -> Iterable[Action]:
+    for argv in commands:
+        yield RunCommand(argv=argv, environment=_environment(context), frequency=frequency)
+
+
+def _scripts(context: Context, stage: Stage) -> Iterable[Action]:
+    for script in context.scripts:
+        if script.stage is stage:
+            yield _run(script, context)
+
+
+def _run(script: Script, context: Context) -> Action:
+    return RunScript(name=script.name, text=script.text, environment=_environment(context), frequency=script.frequency)
+
+
+def _environment(context: Context) -> tuple[tuple[str, str], ...]:
+    """Return what cloud-init promises to boothooks and commands (references/clouds.md, section 5.2)."""
+    return (("INSTANCE_ID", context.metadata.instance_id),) if context.metadata.instance_id else ()

@@ -1,0 +1,219 @@
+"""Groups, users, their keys, passwords and sudo rules: cloud-config's keys and `[cernvm] users`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, SecretStr
+
+from contextualizers.accounts import (
+    AbsolutePath,
+    CernVMUser,
+    Group,
+    Password,
+    Passwords,
+    User,
+    is_hash,
+    listed,
+    read_cernvm_users,
+)
+from contextualizers.default_user import DefaultUserOptions
+from ucvm_agent.contextualize.actions import AuthorizeKeys, EnsureGroup, EnsureUser, RunCommand, WriteFile
+from ucvm_agent.contextualize.base import (
+    Action,
+    Context,
+    Contextualizer,
+    Problem,
+    Reads,
+    Severity,
+    System,
+    remark,
+)
+
+SUDOERS = "/etc/sudoers.d/90-ucvm-users"
+ADMINISTRATORS = ("wheel", "sudo", "docker")
+"""Groups that the first user of `[cernvm] users` joins where they exist (references/amiconfig.md, section 8)."""
+
+
+class UsersOptions(DefaultUserOptions):
+    """cloud-init's keys about accounts, and those of the amiconfig plugin `cernvm`."""
+
+    groups: Annotated[tuple[Group, ...], BeforeValidator(listed), Reads("groups")] = ()
+    chpasswd: Annotated[Passwords, Reads("chpasswd")] = Passwords()
+    cernvm_users: Annotated[SecretStr, Reads("[cernvm] users")] = SecretStr("")
+    cernvm_shell: Annotated[AbsolutePath, Reads("[cernvm] shell")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account that the context wants: what it is like, and the password that `chpasswd` has for it."""
+
+    user: User
+    password: SecretStr | None = None
+
+
+class Users(Contextualizer[UsersOptions]):
+    """Makes groups and users as cloud-init does, with the same defaults (no password unless `lock_passwd: false`).
+
+    Keys for everybody (`ssh_authorized_keys` at the top level, those of the platform) are the business of
+    `ssh_keys`; here are those of single users.
+    """
+
+    name = "users"
+    options = UsersOptions
+    after = ("scripts_before",)
+
+    def plan(self, options: UsersOptions, context: Context, system: System) -> Iterable[Action]:
+        """Yield groups, users with their keys, sudo rules, and passwords of users that are there already."""
+        accounts = _accounts(options, system)
+        yield from _groups(options, accounts)
+        for account in accounts.values():
+            yield _ensure(account)
+            if account.user.ssh_authorized_keys:
+                yield AuthorizeKeys(user=account.user.name, keys=account.user.ssh_authorized_keys)
+        yield from _sudoers(account.user for account in accounts.values())
+        passwords = _passwords(options, system)
+        for name, password in passwords.items():
+            if name not in accounts and system.user(name):
+                yield EnsureUser(name=name, password=password)
+        if options.chpasswd.expire and system.program("chage"):
+            # `--lastday 0` makes the user choose another password at the first login, as cloud-init does by default.
+            yield from (
+                RunCommand(argv=("chage", "--lastday", "0", name))
+                for name in passwords
+                if name in accounts or system.user(name)
+            )
+
+    def remarks(self, options: UsersOptions, context: Context, system: System) -> Iterable[Problem]:
+        """Warn of passwords that do not work as they look, and of keys of users without effect."""
+        for user in (*(options.users or ()), *([options.user] if options.user else [])):
+            yield from _user_remarks(user, context)
+        yield from _password_remarks(options, context, system)
+        yield from _cernvm_remarks(options, context)
+
+
+def _accounts(options: UsersOptions, system: System) -> dict[str, Account]:
+    """Return the accounts by name, in the order in which they are made; of two with a name cloud-config's counts."""
+    wanted = [_cernvm_user(each, options, system) for each in read_cernvm_users(options.cernvm_users)[0]]
+    users = {user.name: user for user in wanted}
+    for number, cernvm_user in enumerate(wanted):
+        if number == 0:
+            groups = tuple(group for group in ADMINISTRATORS if system.group(group))
+            users[cernvm_user.name] = cernvm_user.model_copy(update={"groups": (*cernvm_user.groups, *groups)})
+    if default := options.default_user(system):
+        users[default.name] = default
+    users |= {user.name: user for user in options.users or () if user.name != "default"}
+    passwords = _passwords(options, system)
+    return {name: Account(user, passwords.get(name)) for name, user in users.items()}
+
+
+def _cernvm_user(user: CernVMUser, options: UsersOptions, system: System) -> User:
+    supplementary = ("users",) if user.group != user.name and system.group("users") else ()
+    return User(
+        name=user.name,
+        primary_group=user.group if user.group != user.name else None,
+        groups=supplementary,
+        shell=options.cernvm_shell or "/bin/bash",
+        plain_text_passwd=user.password,
+        lock_passwd=user.password is None,
+    )
+
+
+def _passwords(options: UsersOptions, system: System) -> dict[str, SecretStr]:
+    """Return the passwords of `password` and `chpasswd` by user, later ones first."""
+    given = {each.name: each.password for each in _entries(options) if each.password and not each.random}
+    if options.password and (default := options.default_user(system)):
+        given.setdefault(default.name, options.password)
+    return given
+
+
+def _entries(options: UsersOptions) -> Iterator[Password]:
+    yield from options.chpasswd.lines
+    yield from options.chpasswd.users
+
+
+def _groups(options: UsersOptions, accounts: dict[str, Account]) -> Iterator[Action]:
+    members: dict[str, tuple[str, ...]] = {}
+    for group in options.groups:
+        for name, names in group.items():
+            members[name] = (*members.get(name, ()), *names)
+    for user in (account.user for account in accounts.values()):
+        wanted = [user.primary_group or "", *(user.groups if user.create_groups else ())]
+        members |= {name: () for name in wanted if name and name not in members}
+    yield from (EnsureGroup(name=name, members=names) for name, names in members.items())
+
+
+def _ensure(account: Account) -> EnsureUser:
+    user = account.user
+    return EnsureUser(
+        name=user.name,
+        uid=user.uid,
+        gecos=user.gecos,
+        home=user.homedir,
+        shell=user.shell,
+        primary_group=user.primary_group or ("users" if user.no_user_group else ""),
+        groups=user.groups,
+        password=account.password or user.password,
+        lock_password=user.lock_passwd and account.password is None,
+        system=user.system,
+        create_home=not (user.no_create_home or user.system),
+        expire_date=user.expiredate,
+        inactive_days=user.inactive,
+    )
+
+
+def _sudoers(users: Iterable[User]) -> Iterator[Action]:
+    rules = "".join(f"{user.name} {rule}\n" for user in users for rule in user.sudo)
+    if rules:
+        content = f"# Written by ucvm-agent from the user-data.\n{rules}".encode()
+        yield WriteFile(path=SUDOERS, content=content, mode=0o440, check=("visudo", "-cf", "{}"))
+
+
+WITHOUT_EFFECT = {
+    "doas": "write a rule for sudo instead",
+    "selinux_user": "run `semanage login` in runcmd",
+    "snapuser": "",
+    "ssh_import_id": "write the keys into ssh_authorized_keys",
+    "ssh_redirect_user": "",
+}
+"""Keys of a user that are accepted, with what to do instead."""
+
+
+def _user_remarks(user: User, context: Context) -> Iterator[Problem]:
+    for field, hint in WITHOUT_EFFECT.items():
+        if getattr(user, field):
+            yield remark(context, (*user.origin, field), "has no effect", hint)
+    for field in ("passwd", "hashed_passwd"):
+        password = getattr(user, field)
+        if password and not is_hash(password):
+            message = "is no password hash; taken for the password itself"
+            yield remark(context, (*user.origin, field), message, "write plain_text_passwd, or a hash (mkpasswd)")
+    if user.password and user.lock_passwd:
+        message = f"the password of {user.name} is set but locked, since lock_passwd is true by default"
+        yield remark(context, user.origin, message, "write lock_passwd: false")
+
+
+def _password_remarks(options: UsersOptions, context: Context, system: System) -> Iterator[Problem]:
+    accounts = _accounts(options, system)
+    for entry in _entries(options):
+        if entry.random:
+            message = f"no random password is made for {entry.name}, since nobody could read it"
+            yield remark(context, entry.origin, message, "log in with a key, or write a password hash")
+        elif entry.name not in accounts and not system.user(entry.name):
+            hint = "make it with users:"
+            yield remark(context, entry.origin, f"there is no user {entry.name}", hint, Severity.ERROR)
+    if _passwords(options, system) and options.chpasswd.expire and not system.program("chage"):
+        message = "passwords cannot be made to expire at the first login, since there is no program chage"
+        yield remark(context, "chpasswd", message, "write expire: false")
+
+
+def _cernvm_remarks(options: UsersOptions, context: Context) -> Iterator[Problem]:
+    users, mistakes = read_cernvm_users(options.cernvm_users)
+    for mistake in mistakes:
+        yield remark(context, "[cernvm] users", mistake, severity=Severity.ERROR)
+    for user in users:
+        if user.password is None:
+            message = f"{user.name} has no password and is locked (the original made up one that nobody was told)"
+            yield remark(context, "[cernvm] users", message, "write a password or its hash, or log in with a key")

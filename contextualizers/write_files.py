@@ -1,0 +1,204 @@
+"""`write_files` of cloud-config."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
+
+from ucvm_agent.contextualize.actions import WriteFile
+from ucvm_agent.contextualize.base import (
+    Action,
+    Context,
+    Contextualizer,
+    Nested,
+    Options,
+    Problem,
+    Reads,
+    System,
+    remark,
+)
+
+MAX_SIZE = 16 * 1024 * 1024
+"""Most bytes that one file may have after unpacking."""
+
+
+class Encoding(Enum):
+    """How `content` is written down."""
+
+    PLAIN = "plain"
+    BASE64 = "base64"
+    GZIP = "gzip"
+    GZIP_BASE64 = "gzip+base64"
+
+
+def _encoding(value: Any) -> Any:
+    """Take cloud-init's many spellings for what they are (`b64`, `gz+base64`, `text/plain`)."""
+    name = str(value or "").strip().lower()
+    if name in ("", "text/plain"):
+        return Encoding.PLAIN
+    words = [{"b64": "base64", "gz": "gzip"}.get(word, word) for word in name.split("+")]
+    try:
+        return Encoding("+".join(sorted(words, reverse=True)))
+    except ValueError:
+        raise ValueError(f"expected text/plain, b64, gz or gz+b64, not {name}") from None
+
+
+def decode_content(text: str, encoding: Encoding) -> bytes:
+    """Return the bytes that `text` stands for.
+
+    Raises:
+        ValueError: it is not in this encoding, or larger than `MAX_SIZE`.
+    """
+    data = text.encode()
+    if encoding in (Encoding.BASE64, Encoding.GZIP_BASE64):
+        try:
+            data = b64decode("".join(text.split()), validate=True)
+        except (Error, ValueError):
+            raise ValueError("expected base64, and this is none") from None
+    if encoding in (Encoding.GZIP, Encoding.GZIP_BASE64):
+        data = _unpacked(data)
+    if len(data) > MAX_SIZE:
+        raise ValueError(f"is larger than {MAX_SIZE // 1024**2} MiB")
+    return data
+
+
+def _unpacked(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = unpacker.decompress(data, MAX_SIZE + 1)
+    except zlib.error:
+        raise ValueError("expected gzip, and this is none") from None
+    if not unpacker.eof and len(unpacked) <= MAX_SIZE:
+        raise ValueError("expected gzip, and this is cut off")
+    return unpacked
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Permission bits, and whether they were written as a number, so that they had to be guessed."""
+
+    bits: int
+    guessed: bool = False
+
+
+def read_mode(value: Any) -> Mode:
+    """Read permissions, and a number as what its writer most likely meant.
+
+    YAML reads an unquoted 0644 as the number 420, and 644 as itself; both stand for rw-r--r--. Where both readings
+    of a number make sense, the stricter one counts.
+    """
+    digits = str(value).strip().removeprefix("0o")
+    octal = int(digits, 8) if digits and set(digits) <= set("01234567") else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        readings = [bits for bits in (octal, value) if bits is not None and _sensible(bits)]
+        octal = min(readings, key=int.bit_count, default=None)
+    if octal is None or octal > 0o7777:
+        raise ValueError('expected permissions in octal digits, such as "0644"')
+    return Mode(octal, guessed=isinstance(value, int))
+
+
+def _sensible(mode: int) -> bool:
+    """Say whether the owner may read, the group no more than the owner, and others no more than the group."""
+    owner, group, others = mode >> 6, mode >> 3 & 7, mode & 7
+    return 4 <= owner <= 7 and group & ~owner == 0 and others & ~group == 0
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or "\0" in text or ".." in text.split("/") or text.endswith("/"):
+        raise ValueError("expected the absolute path of a file, without `..`")
+    return text
+
+
+class File(Nested):
+    """One file."""
+
+    path: Annotated[str, AfterValidator(_path)]
+    encoding: Annotated[Encoding, BeforeValidator(_encoding)] = Encoding.PLAIN
+    content: bytes = Field(b"", repr=False)
+    owner: str = Field("root:root", pattern=r"^[^:\s]+(:[^:\s]+)?$")
+    permissions: Annotated[Mode, PlainValidator(read_mode)] = Mode(0o644)
+    append: bool = False
+    defer: bool = False
+    source: Any = Field(None, repr=False)
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _decode(cls, value: Any, info: ValidationInfo) -> bytes:
+        if isinstance(value, dict | list):
+            raise ValueError("expected text")
+        return decode_content("" if value is None else str(value), info.data.get("encoding", Encoding.PLAIN))
+
+    @field_validator("owner", mode="before")
+    @classmethod
+    def _default_owner(cls, value: Any) -> Any:
+        return value or "root:root"
+
+
+class WriteFilesOptions(Options):
+    """`write_files`: a list of files."""
+
+    files: Annotated[tuple[File, ...], BeforeValidator(lambda value: value or []), Reads("write_files")] = ()
+
+
+class WriteFiles(Contextualizer[WriteFilesOptions]):
+    """Writes the files that are not deferred; one that belongs to a user of this context waits for the user."""
+
+    name = "write_files"
+    options = WriteFilesOptions
+    after: ClassVar[tuple[str, ...]] = ("scripts_before",)
+    deferred: ClassVar[bool] = False
+
+    def plan(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Action]:
+        """Yield the files in their order."""
+        for file in options.files:
+            if file.source is None and file.defer is self.deferred:
+                yield _write(file)
+
+    def remarks(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Problem]:
+        """Warn of what is left out, and of numbers that YAML may have changed."""
+        for file in options.files:
+            if file.source is not None:
+                hint = "write the content here, or fetch it in runcmd"
+                yield remark(context, (*file.origin, "source"), "is not fetched; the file is left out", hint)
+            if file.permissions.guessed:
+                text = f'"{file.permissions.bits:04o}"'
+                yield remark(context, (*file.origin, "permissions"), f"a number; taken for {text}", f"write {text}")
+
+
+class WriteFilesDeferred(WriteFiles):
+    """Writes the files with `defer: true`, when users and all else but the scripts are there."""
+
+    name = "write_files_deferred"
+    after = (
+        "bootloader",
+        "cernvm",
+        "certificates",
+        "cvmfs",
+        "desktop",
+        "hostname",
+        "locale",
+        "ssh_keys",
+        "sshd",
+        "users",
+        "write_files",
+    )
+    deferred = True
+
+
+def _write(file: File) -> Action:
+    owner, _, group = file.owner.partition(":")
+    return WriteFile(
+        path=file.path,
+        content=file.content,
+        mode=file.permissions.bits,
+        owner=owner,
+        group=group or "root",
+        append=file.append,
+    )
