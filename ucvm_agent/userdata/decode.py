@@ -1,0 +1,225 @@
+"""The way into this room: `decode`, which turns what a source found into one `Context`.
+
+A document is unpacked into pieces (`unpack.py`), each piece is cut into regions of one format (`split.py`), and
+each region is read by the module of its format. The vendor's document comes first, and the user's overrules it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from ucvm_agent.sources.base import Found
+from ucvm_agent.userdata.amiconfig import parse_sections
+from ucvm_agent.userdata.context import UCERNVM, Context, Frozen, Part, Place, Script, freeze
+from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, is_undecided
+from ucvm_agent.userdata.merge import Mergers, take_mergers
+from ucvm_agent.userdata.piece import Piece
+from ucvm_agent.userdata.problems import Problems
+from ucvm_agent.userdata.scripts import read_boothook, read_script, rename
+from ucvm_agent.userdata.split import Region, split
+from ucvm_agent.userdata.text import count_lines, read_text, scrub
+from ucvm_agent.userdata.ucernvm import parse_block
+from ucvm_agent.userdata.unpack import Bounds, decode_said_base64, unpack
+from ucvm_agent.userdata.written import Tree, merge_sections, places, plain
+
+USER_DATA, VENDOR_DATA = "user-data", "vendor-data"
+
+_UNSUPPORTED = {
+    Format.JSON_PATCH: "#cloud-config-jsonp",
+    Format.INCLUDE: "#include",
+    Format.INCLUDE_ONCE: "#include-once",
+    Format.PART_HANDLER: "#part-handler",
+    Format.JINJA: "## template: jinja",
+}
+
+
+@dataclass(slots=True)
+class _Document:
+    """What one document (the user's or the vendor's) has yielded so far."""
+
+    bounds: Bounds
+    problems: Problems
+    parts: list[Part] = field(default_factory=list)
+    boothooks: list[Script] = field(default_factory=list)
+    scripts: list[Script] = field(default_factory=list)
+    config: Tree = field(default_factory=dict)
+    sections: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A piece as text: `raw` lines hold bytes that are no UTF-8 as surrogate escapes, `lines` hold none."""
+
+    piece: Piece
+    raw: list[str]
+    lines: list[str]
+
+
+def decode(found: Found) -> Context:
+    """Decode what a source found.
+
+    Everything that is wrong with it becomes a problem of the context, as long as the rest can be used.
+
+    Raises:
+        BoundExceeded: it is larger or deeper, or has more parts, lines or values than the bounds allow.
+    """
+    problems = Problems()
+    vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, base64=False)
+    user = _read_document(USER_DATA, found.user_data, problems, base64=found.base64)
+    tree = Mergers().merge(vendor.config, user.config) | merge_sections(vendor.sections, user.sections)
+    parts = tuple(vendor.parts + user.parts)
+    values: dict[str, Frozen] = {key: freeze(plain(written)) for key, written in tree.items()}
+    return Context(
+        digest=hashlib.sha256((found.user_data or b"") + (found.vendor_data or b"")).hexdigest(),
+        parts=parts,
+        values=MappingProxyType(values),
+        places=MappingProxyType(dict(places(tree))),
+        scripts=_name_scripts(_run_order(vendor) + _run_order(user)),
+        problems=problems.listed({part.name: position for position, part in enumerate(parts)}),
+        metadata=found.metadata,
+    )
+
+
+def _read_document(name: str, data: bytes | None, problems: Problems, *, base64: bool) -> _Document:
+    document = _Document(Bounds("vendor-" if name == VENDOR_DATA else ""), problems)
+    if data:
+        piece = Piece(name, data)
+        _read_piece(decode_said_base64(piece, problems) if base64 else piece, document)
+    return document
+
+
+def _read_piece(container: Piece, document: _Document) -> None:
+    """Read all that is inside a piece, each text by itself."""
+    for piece in unpack(container, document.bounds, document.problems):
+        declared = declared_format(piece.content_type)
+        if declared is None and not is_undecided(piece.content_type):
+            _skip(piece.place, f"a part of the type {piece.content_type}", document)
+            continue
+        raw = read_text(piece, document.problems)
+        if raw is None:
+            document.parts.append(Part(piece.name, piece.content_type or "application/octet-stream"))
+            continue
+        count_lines(raw, piece.name)
+        shown = scrub(raw)
+        text = _Text(piece, raw.split("\n"), shown.split("\n"))
+        regions = split(text.lines, None if is_undecided(piece.content_type) else declared)
+        content_type = piece.content_type or (str(regions[0].format) if regions else "text/plain")
+        document.parts.append(Part(piece.name, content_type, shown))
+        if header := piece.header("launch-index"):
+            message = f"Launch-Index {header[:10]} is not supported yet; the part is used on every instance"
+            document.problems.warning(piece.place, message)
+        for region, following in zip(regions, [*regions[1:], None], strict=True):
+            _READERS[region.format](text, region, following, document)
+
+
+def _read_cloud_config(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    from ucvm_agent.userdata.cloud_config import parse_cloud_config  # YAML is slow to import, and not always there
+
+    piece = text.piece
+    place = Place(piece.name, region.start + 1, 1)
+    config = parse_cloud_config(region.text(text.lines), piece.name, region.start + 1, document.problems)
+    if config:
+        mergers = take_mergers(config, piece.header("merge-type"), place, document.problems)
+        document.config = mergers.merge(document.config, config)
+    if len(region.spans) > 1:
+        place = Place(piece.name, region.spans[1].start + 1, 1)
+        message = "the cloud-config goes on here, after lines of another format"
+        document.problems.warning(place, message, "keep the lines of a format together, or use a MIME multipart")
+
+
+def _read_archive(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    from ucvm_agent.userdata.archive import read_archive  # as above
+
+    yaml_text = region.text(text.lines)
+    for piece in read_archive(text.piece, yaml_text, region.start + 1, document.bounds, document.problems):
+        _read_piece(piece, document)
+
+
+def _read_script(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    lines = [line for _, line in region.rows(text.raw)]
+    place = Place(text.piece.name, region.start + 1, 1)
+    if any(line.strip() for line in text.lines[: region.start]):
+        message = "a script that does not begin the text: the original never ran it; it is run after contextualization"
+        document.problems.warning(place, message, "let the script be first, or use a MIME multipart")
+    script = read_script(text.piece, lines, region.start + 1, mixed=following is not None, problems=document.problems)
+    document.scripts.append(script)
+
+
+def _read_boothook(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    lines = [line for _, line in region.rows(text.raw)]
+    document.boothooks.append(read_boothook(text.piece, lines, region.start + 1, document.problems))
+
+
+def _read_amiconfig(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    sections = parse_sections(region.rows(text.lines), text.piece.name, document.problems)
+    document.sections = merge_sections(document.sections, sections)
+
+
+def _read_ucernvm(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    place = Place(text.piece.name, region.start + 1, 1)
+    if UCERNVM in document.sections:
+        first = document.sections[UCERNVM].place
+        message = f"a second [ucernvm-begin] block is ignored, as in the original; the first is on line {first.line}"
+        document.problems.warning(place, message, "unite the blocks")
+        return
+    last_line = len(text.lines) if text.lines[-1] else 0
+    block = parse_block(list(region.rows(text.lines)), text.piece.name, last_line, document.problems)
+    document.sections[UCERNVM] = block
+
+
+def _read_unknown(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    """Skip prose; comments need no mention."""
+    rows = [(number, line) for number, line in region.rows(text.lines) if line.strip() and line.lstrip()[0] not in "#;"]
+    if not rows:
+        return
+    place = Place(text.piece.name, rows[0][0], 1)
+    beginning = rows[0][1].lstrip()[:15].lower()
+    if beginning.startswith(("<!doctype", "<html")):
+        hint = "the metadata service or the proxy in between gave an error page"
+        document.problems.error(place, "this is a web page, and not user-data", hint)
+    elif "####" in rows[0][1] and "-cluster" in rows[0][1]:
+        document.problems.error(place, "not supported yet: user-data of a glideinWMS pilot")
+    else:
+        _skip(place, f"{len(rows)} lines" if len(rows) > 1 else "a line", document)
+
+
+def _refuse(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+    place = Place(text.piece.name, region.start + 1, 1)
+    if region.format is Format.UPSTART:
+        document.problems.warning(place, "an upstart job has no effect: there is no upstart any more", "use systemd")
+        return
+    message = f"not supported yet: {_UNSUPPORTED[region.format]}"
+    document.problems.error(place, message, "put what it would bring into the user-data itself")
+
+
+def _skip(place: Place, what: str, document: _Document) -> None:
+    document.problems.warning(place, f"{what} skipped: expected {EXPECTED}", "begin with one of these")
+
+
+_READERS: dict[Format, Callable[[_Text, Region, Region | None, _Document], None]] = {
+    Format.CLOUD_CONFIG: _read_cloud_config,
+    Format.ARCHIVE: _read_archive,
+    Format.SCRIPT: _read_script,
+    Format.BOOTHOOK: _read_boothook,
+    Format.AMICONFIG: _read_amiconfig,
+    Format.UCERNVM: _read_ucernvm,
+    Format.UNKNOWN: _read_unknown,
+    Format.UPSTART: _refuse,
+    **dict.fromkeys(_UNSUPPORTED, _refuse),
+}
+
+
+def _run_order(document: _Document) -> list[Script]:
+    """Return a document's scripts as cloud-init runs them: boothooks as they come, the others by name."""
+    return document.boothooks + sorted(document.scripts, key=lambda script: script.name)
+
+
+def _name_scripts(scripts: list[Script]) -> tuple[Script, ...]:
+    named: dict[str, Script] = {}
+    for script in scripts:
+        name = rename(script.name, named)
+        named[name] = replace(script, name=name)
+    return tuple(named.values())

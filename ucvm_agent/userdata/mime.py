@@ -1,0 +1,108 @@
+"""MIME messages, one level at a time, so that depth and number of parts are bounded by the caller.
+
+Headers, boundaries and encodings are the email package's business; its own parser is not used for bodies,
+since it descends by recursion and looks at each line once for each level.
+"""
+
+from __future__ import annotations
+
+import binascii
+import quopri
+import re
+from collections.abc import Iterator
+from email.message import Message
+from email.parser import BytesHeaderParser
+from email.policy import compat32
+
+from ucvm_agent.userdata.context import Place
+from ucvm_agent.userdata.piece import Piece
+from ucvm_agent.userdata.problems import Problems
+
+_MBOX = re.compile(rb"\s*From [^\n]*\n")
+_BLANK = re.compile(rb"(?:\A|\n)\r?(?:\n|\Z)")
+_SECTION = re.compile(rb"^\[[\w.-]+\]", re.MULTILINE)
+
+
+def read_message(container: Piece, problems: Problems) -> Iterator[Piece]:
+    """Yield the pieces directly inside a message, their transfer encoding taken off, named by file name if any.
+
+    Arguments:
+        container: a whole message with its headers, or the body of a multipart.
+    """
+    if container.content_type.startswith("multipart/"):
+        yield from _read_multipart(container, problems)
+        return
+    data = container.data
+    if (mbox := _MBOX.match(data)) is not None:
+        data = data[mbox.end() :]
+    yield _read_part(data.lstrip(b"\r\n"), container.place, problems)
+
+
+def _read_multipart(container: Piece, problems: Problems) -> Iterator[Piece]:
+    """Yield the parts between the boundaries, and then what stands outside them, if it means something."""
+    data, place = container.data, container.place
+    if not container.boundary:
+        problems.error(place, "the multipart has no boundary", 'write Content-Type: multipart/mixed; boundary="…"')
+        return
+    boundary = re.escape(container.boundary.encode("utf-8", "surrogateescape"))
+    start: int | None = None
+    before, after = data, b""
+    for match in re.finditer(rb"^--" + boundary + rb"(--)?[ \t]*\r?(?:\n|\Z)", data, re.MULTILINE):
+        if start is None:
+            before = data[: match.start()]
+        else:
+            yield _read_part(data[start : match.start()], place, problems)
+        start = match.end()
+        if match[1]:
+            after = data[start:]
+            break
+    else:
+        message = "the multipart has no end" if start is not None else "the boundary of the multipart is never used"
+        problems.warning(place, message, "end it with a line of two dashes, the boundary and two dashes")
+        if start is not None:
+            yield _read_part(data[start:], place, problems)
+    yield from _read_outside((before, after), place, problems)
+
+
+def _read_outside(texts: tuple[bytes, bytes], place: Place, problems: Problems) -> Iterator[Piece]:
+    """Yield what stands outside the parts and is more than an explanation for old mail programs.
+
+    The bootloader found its block in the raw text, wherever it stood (references/ucernvm-boot.md, section 4).
+    """
+    for text in texts:
+        if _SECTION.search(text):
+            problems.note(place, "there are sections outside the parts of the multipart", "put them into a part")
+            yield Piece("outside", text)
+
+
+def _read_part(data: bytes, place: Place, problems: Problems) -> Piece:
+    """Read the headers of a part and take off its transfer encoding."""
+    blank = _BLANK.search(data)
+    head, body = (data[: blank.start()], data[blank.end() :]) if blank else (data, b"")
+    headers: Message = BytesHeaderParser(policy=compat32).parsebytes(head)
+    boundary = headers.get_boundary("")
+    return Piece(
+        name=headers.get_filename("") or "",
+        data=_decode_transfer(body, str(headers.get("content-transfer-encoding", "")), place, problems),
+        content_type=headers.get_content_type() if "content-type" in headers else "",
+        charset=headers.get_content_charset("") or "",
+        boundary=boundary if isinstance(boundary, str) else "",
+        headers=tuple((name.lower(), str(value)) for name, value in headers.items()),
+    )
+
+
+def _decode_transfer(body: bytes, encoding: str, place: Place, problems: Problems) -> bytes:
+    match encoding.strip().lower():
+        case "base64":
+            try:
+                return binascii.a2b_base64(body)
+            except binascii.Error:
+                problems.error(place, "the base64 of a part is damaged or cut short")
+                return b""
+        case "quoted-printable":
+            return quopri.decodestring(body)
+        case "" | "7bit" | "8bit" | "binary":
+            return body
+        case _:
+            problems.error(place, "a part has an unknown transfer encoding", "use base64, quoted-printable or 8bit")
+            return b""

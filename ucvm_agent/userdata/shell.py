@@ -1,0 +1,75 @@
+"""Just enough of the shell's grammar to know whether a line is code or text.
+
+A here-document or a quotation may hold what looks like a section or another script, and must stay whole.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TOKEN = re.compile(
+    r"""\\.                                                                  # an escaped character
+    | (?P<here><<(?P<dash>-?)[ \t]*(?P<mark>'[^'\n]+'|"[^"\n]+"|\\?[A-Za-z_][\w.-]*))
+    | <<<                                                                    # a here-string is no here-document
+    | (?P<quote>['"])
+    | (?P<comment>(?:^|(?<=[\s;&|(]))\#.*)
+    """,
+    re.VERBOSE,
+)
+_CLOSING = {"'": re.compile(r"[^']*'"), '"': re.compile(r'(?:\\.|[^"\\])*"')}
+_SHELL = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:ba|da|a|k|mk|z|pdk|rba)?sh(?:[.\s]|$)")
+_ENDING = re.compile(r"\s*(?:exit|exec)\b")
+
+
+def is_shell(interpreter_line: str) -> bool:
+    """Tell whether an interpreter line names a shell of the Bourne family."""
+    return _SHELL.match(interpreter_line) is not None
+
+
+def ends_by_itself(lines: list[str]) -> bool:
+    """Tell whether the last line of a script that is neither blank nor a comment leaves it (`exit`, `exec`)."""
+    for line in reversed(lines):
+        if line.strip() and not line.lstrip().startswith("#"):
+            return _ENDING.match(line) is not None
+    return False
+
+
+class Quotation:
+    """Whether the next line of a shell script begins inside a here-document or a quotation."""
+
+    def __init__(self) -> None:
+        self._quote = ""
+        self._here: list[tuple[str, bool]] = []
+
+    @property
+    def inside(self) -> bool:
+        """True if the next line is text and not code."""
+        return bool(self._quote or self._here)
+
+    def read(self, line: str) -> None:
+        """Take the next line of the script."""
+        if self._here and not self._quote:
+            mark, dash = self._here[0]
+            if (line.lstrip("\t") if dash else line).rstrip("\r") == mark:
+                self._here.pop(0)
+            return
+        position = 0
+        while position < len(line):
+            position = self._skip_quotation(line, position) if self._quote else self._read_code(line, position)
+
+    def _skip_quotation(self, line: str, position: int) -> int:
+        match = _CLOSING[self._quote].match(line, position)
+        if match is None:
+            return len(line)
+        self._quote = ""
+        return match.end()
+
+    def _read_code(self, line: str, position: int) -> int:
+        match = _TOKEN.search(line, position)
+        if match is None or match["comment"]:
+            return len(line)
+        if match["quote"]:
+            self._quote = match["quote"]
+        elif match["here"]:
+            self._here.append((match["mark"].strip("'\"").lstrip("\\"), bool(match["dash"])))
+        return match.end()

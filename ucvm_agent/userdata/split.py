@@ -1,0 +1,153 @@
+"""One text that mixes formats without MIME, cut into regions of one format each.
+
+The originals read such a text several times: the script ran to the end of the text unless it said `exit`,
+amiconfig's sanitizer took all that looked like an option after the first section, cloud-init wanted the whole
+of it to be YAML, and the bootloader cut its block out of the raw text (references/amiconfig.md, sections 3 and
+5). Here each line belongs to exactly one region, decided by what the lines are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ucvm_agent.userdata.formats import Format, first_line_format, inner_format, is_known_header, section_word
+from ucvm_agent.userdata.shell import Quotation, ends_by_itself, is_shell
+
+_SCRIPTS = (Format.SCRIPT, Format.BOOTHOOK)
+_YAML = (Format.CLOUD_CONFIG, Format.ARCHIVE, Format.JSON_PATCH)
+_WHOLE = (Format.INCLUDE, Format.INCLUDE_ONCE, Format.PART_HANDLER, Format.JINJA, Format.UPSTART)
+"""Formats in which a `#` or a word in brackets may mean anything, so that only well-known sections stop them."""
+_YAML_KEY = re.compile(r"[A-Za-z_][\w-]*:(?:\s|$)")
+_YAML_KEY_ALONE = re.compile(r"[A-Za-z_][\w-]*:\s*(?:#.*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Lines of one format.
+
+    Arguments:
+        spans: the lines, as positions in the document (from 0); more than one span if a bootloader block or
+            a section stands in between.
+    """
+
+    format: Format
+    spans: list[range]
+
+    def rows(self, lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """Yield the number (from 1) and the text of each line of the region."""
+        for span in self.spans:
+            for position in span:
+                yield position + 1, lines[position]
+
+    def text(self, lines: Sequence[str]) -> str:
+        """Return the region with empty lines in place of what is not its own, so that distances stay."""
+        pieces: list[str] = []
+        for span in self.spans:
+            pieces += [""] * (span.start - self.spans[0].start - len(pieces))
+            pieces += lines[span.start : span.stop]
+        return "\n".join(pieces)
+
+    @property
+    def start(self) -> int:
+        """The position of its first line."""
+        return self.spans[0].start
+
+
+def split(lines: Sequence[str], declared: Format | None = None) -> list[Region]:
+    """Cut a document into regions.
+
+    Arguments:
+        lines: the document, without line feeds.
+        declared: what its MIME type says that it begins with; None = its first line tells.
+    """
+    regions: list[Region] = []
+    position = next((position for position, line in enumerate(lines) if line.strip()), len(lines))
+    if position == len(lines):
+        return regions
+    opened = Region(declared or first_line_format(lines[position]) or Format.UNKNOWN, [])
+    while position < len(lines):
+        stop = _find_stop(opened.format, lines, position, regions)
+        opened.spans.append(range(position, stop))
+        if len(opened.spans) == 1:
+            regions.append(opened)
+        position = stop
+        if position < len(lines):
+            opened = _open(lines, position, opened, regions)
+    return [region for region in regions if any(lines[position].strip() for span in region.spans for position in span)]
+
+
+def _find_stop(opened: Format, lines: Sequence[str], start: int, regions: list[Region]) -> int:
+    """Return the position of the line that does not belong to the region any more."""
+    if opened in _SCRIPTS:
+        return _find_script_stop(lines, start)
+    if opened is Format.UCERNVM:
+        return _find_block_stop(lines, start)
+    yaml_before = any(region.format in _YAML for region in regions)
+    for position in range(start + 1, len(lines)):
+        if opened is Format.AMICONFIG and yaml_before and _is_yaml_again(lines, position):
+            return position
+        inner = inner_format(lines[position])
+        if inner is None or inner is opened is Format.AMICONFIG:
+            continue
+        if opened not in _WHOLE or is_known_header(lines[position]):
+            return position
+    return len(lines)
+
+
+def _find_block_stop(lines: Sequence[str], start: int) -> int:
+    """Return where a bootloader block stops: after its end marker, or where something else begins."""
+    for position in range(start, len(lines)):
+        if (section_word(lines[position]) or "").lower() == "ucernvm-end":
+            return position + 1
+        if position > start and inner_format(lines[position]) is not None:
+            return position
+    return len(lines)
+
+
+def _find_script_stop(lines: Sequence[str], start: int) -> int:
+    """Return where a script stops: at the first section or cloud-config that is not inside quotes.
+
+    In other languages than the shell, and where the quotes do not come out even, only sections that the
+    original knew stop it.
+    """
+    interpreter = next((line for line in lines[start : start + 2] if line.startswith("#!")), "#!/bin/sh")
+    if not is_shell(interpreter):
+        return _find_known_header(lines, start)
+    quotation = Quotation()
+    for position in range(start + 1, len(lines)):
+        if not quotation.inside and inner_format(lines[position]) not in (None, Format.SCRIPT):
+            return position
+        quotation.read(lines[position])
+    return _find_known_header(lines, start) if quotation.inside else len(lines)
+
+
+def _find_known_header(lines: Sequence[str], start: int) -> int:
+    return next((position for position in range(start + 1, len(lines)) if is_known_header(lines[position])), len(lines))
+
+
+def _open(lines: Sequence[str], position: int, closed: Region, regions: list[Region]) -> Region:
+    """Return the region that goes on at `position`: a new one, or one that was interrupted."""
+    if (inner := inner_format(lines[position])) is not None:
+        return Region(inner, [])
+    following = next((line for line in lines[position:] if line.strip()), "")
+    if closed.format is Format.UCERNVM and len(regions) > 1 and inner_format(following) is None:
+        before = regions[-2]
+        rows = [line for _, line in before.rows(lines)]
+        if before.format in _YAML or (before.format in _SCRIPTS and not ends_by_itself(rows)):
+            return before
+    if closed.format is Format.AMICONFIG:
+        return next(region for region in reversed(regions) if region.format in _YAML)
+    return Region(Format.UNKNOWN, [])
+
+
+def _is_yaml_again(lines: Sequence[str], position: int) -> bool:
+    """Tell whether a line among INI options is a key of the cloud-config that stood before the sections."""
+    line = lines[position]
+    if not _YAML_KEY.match(line):
+        return False
+    if not lines[position - 1].strip():
+        return True
+    following = lines[position + 1] if position + 1 < len(lines) else ""
+    return bool(_YAML_KEY_ALONE.match(line)) and following.startswith((" ", "- "))

@@ -1,0 +1,64 @@
+"""From the bytes of a piece to text, or the finding that it is none."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from ucvm_agent.errors import BoundExceeded
+from ucvm_agent.userdata.context import Place
+from ucvm_agent.userdata.formats import EXPECTED
+from ucvm_agent.userdata.piece import Piece
+from ucvm_agent.userdata.problems import Problems
+
+MAX_LINES = 250_000
+"""Most lines of one part."""
+
+_ESCAPED = re.compile("[\ud800-\udfff]")
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+def read_text(piece: Piece, problems: Problems) -> str | None:
+    """Return a piece as text, bytes that are not in its character set as surrogate escapes; None if it is no text.
+
+    A script may hold any bytes after its interpreter line, and gets them back in `scripts.py`.
+    """
+    data, charset = piece.data, piece.charset or "utf-8"
+    for mark, marked in _MARKS.items():
+        if data.startswith(mark):
+            data, charset = data[len(mark) :], marked
+            problems.note(piece.place, "the byte order mark at the beginning is ignored", "save it as UTF-8 without")
+    text = _decode(data, charset)
+    if data.lstrip().startswith(b"#!"):
+        return text
+    escaped = _ESCAPED.search(text)
+    if "\0" in text or (escaped and len(_ESCAPED.findall(text)) > len(text) // 8):
+        problems.error(piece.place, f"these are binary data: expected {EXPECTED}", "compress only with gzip")
+        return None
+    if escaped is not None:
+        line = text.count("\n", 0, escaped.start()) + 1
+        column = escaped.start() - text.rfind("\n", 0, escaped.start())
+        message = "a character is not UTF-8; it is replaced by a question mark"
+        problems.warning(Place(piece.name, line, column), message, "save the text as UTF-8")
+    return text
+
+
+def scrub(text: str) -> str:
+    """Replace surrogates one by one, so that the text can be shown and written anywhere."""
+    return _ESCAPED.sub("\ufffd", text)
+
+
+def count_lines(text: str, part: str) -> None:
+    """Raise `BoundExceeded` if a text has more lines than a person or a program would write."""
+    if text.count("\n") > MAX_LINES:
+        message = f"the user-data has more than {MAX_LINES:,} lines in one part"
+        raise BoundExceeded(message, where=part, hint="fetch large files from a server or from CernVM-FS")
+
+
+def _decode(data: bytes, charset: str) -> str:
+    try:
+        if codecs.lookup(charset).name not in ("utf-8", "ascii"):
+            return data.decode(charset, "replace")
+    except (LookupError, ValueError):
+        pass  # an unknown character set, or a name of a codec that is none: UTF-8 is the best guess
+    return data.decode("utf-8", "surrogateescape")
