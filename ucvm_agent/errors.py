@@ -132,7 +132,15 @@ class DeliveryError(UcvmError):
 
 
 class DeliveryDelayed(DeliveryError):
-    """The controller cannot be reached now."""
+    """The controller cannot be reached now.
+
+    Arguments:
+        after: seconds that the controller asked to be left alone.
+    """
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", after: float = 0.0) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.after = after
 
 
 class DeliveryRefused(DeliveryError):

@@ -101,6 +101,11 @@ class Store:
         state = self._one("SELECT state FROM machine")[0]
         return State(state) if state else None
 
+    @property
+    def reason(self) -> str:
+        """Why the VM is in its state; may be empty."""
+        return str(self._one("SELECT reason FROM machine")[0])
+
     # State and events
 
     def enter(self, state: State, reason: str = "") -> Event | None:
