@@ -65,8 +65,10 @@ async def session(
     trust: ssl.SSLContext | bool = verify
     if verify and ca_file is not None:
         trust = await asyncio.to_thread(_trusting, ca_file)
+    # Link-local addresses are never names; this resolver opens nothing until it is asked, unlike c-ares.
+    resolver = aiohttp.ThreadedResolver() if link_local else None
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=trust, limit_per_host=CONNECTIONS_PER_HOST),
+        connector=aiohttp.TCPConnector(ssl=trust, limit_per_host=CONNECTIONS_PER_HOST, resolver=resolver),
         timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect),
         headers={"User-Agent": f"ucvm-agent/{__version__}", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),

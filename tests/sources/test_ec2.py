@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.servers.imds import INSTANCE_ID, KEY, METADATA, TOKEN_HEADER, Imds
+from tests.sources.conftest import descriptors
 from ucvm_agent.errors import SourceAbsent, SourceRefused, SourceUnavailable
 from ucvm_agent.settings import Ec2
 from ucvm_agent.sources import imds as imds_module
@@ -21,12 +21,6 @@ from ucvm_agent.sources.machine import Machine
 
 async def fetch(*endpoints: str, require_imdsv2: bool = False, seconds: float = 10.0) -> Found:
     return await Source(Ec2(endpoints=endpoints, require_imdsv2=require_imdsv2), timeout=seconds).fetch()
-
-
-def sockets() -> int:
-    """Return how many sockets this process has open."""
-    entries = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
-    return sum(str(entry.readlink()).startswith("socket:") for entry in entries)
 
 
 async def test_user_data_and_metadata_come_with_a_token() -> None:
@@ -250,12 +244,12 @@ async def test_environment_proxies_are_not_asked(monkeypatch: pytest.MonkeyPatch
 
 async def test_cancellation_leaves_no_task_and_no_socket(black_hole: str) -> None:
     """As at the deadline of the one who waits."""
-    before, tasks = sockets(), asyncio.all_tasks()
+    before, tasks = descriptors(), asyncio.all_tasks()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await fetch(black_hole)
     await asyncio.sleep(0)  # a closed transport gives up its socket in the next turn of the loop
-    assert sockets() == before
+    assert descriptors() == before
     assert asyncio.all_tasks() == tasks
 
 
