@@ -97,8 +97,8 @@ class WriteFile(Action):
         attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
         if before == after and not attributes:
             return ALREADY_SO
-        what = " and ".join(filter(None, ["content" * (before != after), "mode or owner" * bool(attributes)]))
-        return Change(Effect.UPDATE, f"{what} changes", attributes + self._difference(there, before, after))
+        summary = "content changes" if before != after else "mode or owner changes"
+        return Change(Effect.UPDATE, summary, attributes + self._difference(there, before, after))
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""
