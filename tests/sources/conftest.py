@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import stamina
 
+from ucvm_agent.retry import TRIES
+
 
 @pytest.fixture(autouse=True)
-def _no_waits() -> Iterator[None]:
-    """Try again at once; the numbers of tries stay what they are, and "for ever" becomes 100."""
-    with stamina.set_testing(True, attempts=100, cap=True):
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Try again at once; the numbers of tries stay what they are."""
+    monkeypatch.setattr("ucvm_agent.sources.find.FIRST_WAIT", 0.0)
+    with stamina.set_testing(True, attempts=TRIES, cap=True):
         yield
 
 

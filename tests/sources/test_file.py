@@ -20,6 +20,17 @@ from ucvm_agent.sources.base import MAX_BODY, Found
 from ucvm_agent.sources.file import Source
 from ucvm_agent.sources.machine import Machine
 
+FIND_FILE = """
+import asyncio, sys
+from types import SimpleNamespace
+from ucvm_agent.sources.file import Source
+from ucvm_agent.sources.find import find
+from ucvm_agent.sources.machine import Machine
+
+asyncio.run(find([Source(SimpleNamespace(path="/etc/passwd"))], Machine(), 60))
+print(*sys.modules)
+"""
+
 READ_STANDARD_INPUT = """
 import asyncio
 from ucvm_agent.settings import File
@@ -158,6 +169,5 @@ def test_candidate_is_told_by_the_path(tmp_path: Path) -> None:
 
 def test_file_source_imports_nothing_heavy() -> None:
     """The dry run of a local file passes through here."""
-    code = "import sys, ucvm_agent.sources.file, ucvm_agent.sources.find; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"aiohttp", "pydantic", "slixmpp", "boto3", "yaml", "stamina"} & set(loaded)
+    found = subprocess.run([sys.executable, "-c", FIND_FILE], capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "pydantic", "slixmpp", "boto3", "yaml", "stamina"} & set(found.stdout.split())

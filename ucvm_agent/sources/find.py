@@ -9,8 +9,9 @@ from pathlib import Path
 
 import structlog
 
+from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable, UcvmError
-from ucvm_agent.retry import retry
+from ucvm_agent.retry import FIRST_WAIT, LONGEST_WAIT
 from ucvm_agent.sources.base import Candidate, Found, Source
 from ucvm_agent.sources.machine import Machine
 
@@ -113,13 +114,14 @@ async def _better_answers(outcomes: Outcomes, answers: dict[int, Found], failure
 
 
 async def _keep_asking(number: int, source: Source, outcomes: Outcomes) -> None:
-    async def ask() -> None:
+    # Not `retry`: the dry run passes through here and need not load stamina for a source that answers at once.
+    backoff = Backoff(first=FIRST_WAIT, limit=LONGEST_WAIT)
+    while True:
         outcome = await _ask(source)
         outcomes.put_nowait((number, outcome))
-        if isinstance(outcome, SourceAbsent | SourceUnavailable):
-            raise outcome
-
-    await retry(ask, on=(SourceAbsent, SourceUnavailable), tries=None)
+        if isinstance(outcome, Found | SourceRefused):
+            return
+        await asyncio.sleep(backoff.next())
 
 
 async def _ask(source: Source) -> Found | SourceError:
@@ -149,7 +151,9 @@ def _crashed(source: Source, error: Exception) -> SourceRefused:
 
 def _none_in_time(asked: Sequence[Source], failures: Mapping[int, SourceError], deadline: float) -> SourceUnavailable:
     reasons = _reasons(asked, failures)
-    return SourceUnavailable(f"no source gave user-data within {deadline:g} s: {reasons}", hint="ucvm-agent sources")
+    return SourceUnavailable(
+        f"no source gave user-data within {deadline:g} s: {reasons}", hint="--log-level debug shows each request"
+    )
 
 
 def _none_at_all(asked: Sequence[Source], failures: Mapping[int, SourceError]) -> SourceError:
