@@ -35,18 +35,17 @@ class Machine:
 
     root: Path
     state: Path
-    boots: int = 0
+    boots: int = 1
 
     def __post_init__(self) -> None:
         self.system = System(self.root)
-        self.boot()
+        self.store = Store(self.state / "state.db", "boot-1")
+        self.store.add_reporter("test")
 
     def boot(self) -> None:
-        if self.boots:
-            self.store.close()
+        self.store.close()
         self.boots += 1
         self.store = Store(self.state / "state.db", f"boot-{self.boots}")
-        self.store.add_reporter("test")
 
     def plan(self, *contextualizers: Contextualizer[Any], instance: str = "i-1") -> Plan:
         return make_plan(written({}, metadata=Metadata(instance_id=instance)), self.system, contextualizers)
@@ -104,7 +103,8 @@ async def test_what_is_done_is_done_once_and_reported_once(machine: Machine) -> 
 
 
 async def test_an_administrators_later_edit_survives(machine: Machine) -> None:
-    plan = machine.plan(contextualizer("a", [WriteFile(path="/motd", content=b"ours\n", mode=0o644, **owner(machine))]))
+    me = account(machine)
+    plan = machine.plan(contextualizer("a", [WriteFile(path="/motd", content=b"ours\n", owner=me, group=me)]))
     assert counts(await machine.apply(plan)) == (1, 0, 0, 0)
     (machine.root / "motd").write_text("theirs\n")
     machine.boot()
@@ -112,13 +112,13 @@ async def test_an_administrators_later_edit_survives(machine: Machine) -> None:
     assert (machine.root / "motd").read_text() == "theirs\n"
 
 
-def owner(machine: Machine) -> dict[str, str]:
-    """Make the account files name the user that runs the test."""
+def account(machine: Machine) -> str:
+    """Make the account files name the user and group that run the test, and return the name of both."""
     status = machine.root.stat()
     (machine.root / "etc").mkdir(exist_ok=True)
     (machine.root / "etc/passwd").write_text(f"me:x:{status.st_uid}:{status.st_gid}::/:/bin/sh\n")
     (machine.root / "etc/group").write_text(f"me:x:{status.st_gid}:\n")
-    return {"owner": "me", "group": "me"}
+    return "me"
 
 
 async def test_what_is_already_so_is_neither_touched_nor_reported(machine: Machine) -> None:
@@ -228,7 +228,6 @@ class Secretive(Deed):
 
 async def test_an_unexpected_exception_is_a_failed_action_without_its_secrets(machine: Machine) -> None:
     """Neither in what is returned, nor in the journal, the events or the log."""
-
     secret = Secretive(name="").password.get_secret_value()
 
     def does(target: Target) -> None:
@@ -236,7 +235,7 @@ async def test_an_unexpected_exception_is_a_failed_action_without_its_secrets(ma
 
     plan = machine.plan(
         contextualizer("a", [Secretive(name="x", does=does)]),
-        contextualizer("b", [Deed(name="y", does=lambda target: {}["z"])]),
+        contextualizer("b", [Deed(name="y", does=lambda target: dict[str, str]()["z"])]),
     )
     with structlog.testing.capture_logs() as logs:
         applied = await machine.apply(plan)
