@@ -17,9 +17,9 @@ class Target:
         system: read it afresh: earlier actions have changed it.
         runs: directory (0700, real path) where commands and scripts keep their program, log and result, so
             that a restarted agent finds out how those it had started ended.
-        run_key: name of this action's entries in `runs`, usable as a file name: the same after a restart of the
-            agent, unique in the plan, and another one for each scope of its frequency (instance-id, boot-id),
-            since the result that is found under it is taken as the action's.
+        run_key: begin of the names of this action's entries in `runs`: the same after a restart, unique in the
+            plan. What is found under it is this attempt's; it is removed before the action is tried again, or
+            done in another scope of its frequency.
         changed: paths that this run has changed so far.
     """
 

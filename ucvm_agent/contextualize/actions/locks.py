@@ -1,4 +1,4 @@
-"""Locks between processes that no crash leaves behind."""
+"""Locks between processes that no crash leaves behind, and work that is finished while one holds them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import fcntl
 import os
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ucvm_agent.errors import ActionError
+
+T = TypeVar("T")
 
 _WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 """The `struct flock` of fcntl(2) that stands for a write lock on all of the file."""
@@ -40,6 +44,16 @@ async def lock(path: Path, patience: float) -> int:
     except TimeoutError as error:
         message = f"another process has kept it locked for {patience:.0f} seconds"
         raise ActionError(message, where=str(path), hint="find that process with lslocks") from error
+
+
+async def finish_in_thread(function: Callable[[], T]) -> T:
+    """Call a short function in a thread; a cancellation waits for its end, so that no lock is given up before."""
+    work = asyncio.create_task(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def _locked_at_once(descriptor: int) -> bool:

@@ -176,7 +176,6 @@ async def _run(
     if ending.good:
         return
     output = await asyncio.to_thread(run.last_lines) if show else ""
-    await asyncio.to_thread(run.forget)
     message = f"{explain(ending)}, after printing:\n{output}" if output else explain(ending)
     raise ActionError(message, hint=f"all of its output is in {run.log}" if output or not show else "")
 

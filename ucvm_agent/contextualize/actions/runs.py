@@ -6,7 +6,7 @@ its output, KEY.result how it ended. `supervisor.py` writes the last two. What a
     KEY.result               it has ended: take the result
     KEY.lock is locked       it is running: wait for it
     KEY.program only         it died together with the machine: run it again
-    nothing of these         it was never started, or its failure has been taken and it is to be tried again
+    nothing of these         it was not started yet, or is to be tried again (`Target.run_key`)
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Run:
             await asyncio.to_thread(self._prepare, program.title)
             await self._start(program, descriptor)
         except ActionError:
-            self.forget()
+            self._file("program").unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
@@ -133,12 +133,6 @@ class Run:
         if ending is None:
             raise ActionError("its supervisor died", where=program.title, hint="look for the reason in the kernel log")
         return ending
-
-    def forget(self) -> None:
-        """Let the next call run the program again: this one's failure has been taken."""
-        self._file("program").unlink(missing_ok=True)
-        self._file("result").unlink(missing_ok=True)
-        self._sync()
 
     def last_lines(self) -> str:
         """Return the end of the output, made harmless for a terminal."""

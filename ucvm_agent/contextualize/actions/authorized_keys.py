@@ -1,0 +1,179 @@
+"""OpenSSH's authorized_keys: the keys (sshd(8)), and a user's file, in a folder that the user may meddle with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ucvm_agent.contextualize.rootfs import RootFS
+from ucvm_agent.contextualize.system import User
+from ucvm_agent.errors import ActionError
+
+FILE = ".ssh/authorized_keys"
+LIMIT = 16 * 1024 * 1024
+
+_TYPES = re.compile(
+    r"(ssh-(rsa|dss|ed25519|ed448)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
+    r"|[a-z0-9-]+-cert-v01@openssh\.com)"
+)
+_WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^\s"])+')
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A line of authorized_keys; `blob` is the key itself."""
+
+    line: str
+    blob: bytes
+
+
+def parse_public_key(line: str) -> PublicKey:
+    """Read a line: `[options] type base64 [comment]`.
+
+    Raises:
+        ValueError: it is no public key.
+    """
+    text = line.strip()
+    if not text.isprintable():
+        raise ValueError("a public key is one line of printable characters")
+    words = _WORD.findall(text)
+    position = next((number for number, word in enumerate(words[:2]) if _TYPES.fullmatch(word)), None)
+    if position is None or len(words) < position + 2:
+        raise ValueError(f"not a public key: {_shortened(text)} (write: ssh-ed25519 AAAA… comment)")
+    name, encoded = words[position], words[position + 1]
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raise ValueError(f"the base64 of the {name} key is damaged: {_shortened(encoded)}") from None
+    length = int.from_bytes(blob[:4], "big")
+    if blob[4 : 4 + length] != name.encode() or len(blob) <= 4 + length:
+        raise ValueError(f"the key says {name}, but its content is of another type or cut off: {_shortened(encoded)}")
+    return PublicKey(text, blob)
+
+
+def with_keys(content: bytes, keys: Iterable[str]) -> bytes:
+    """Return the content of an authorized_keys with these keys added that are not in it yet."""
+    known = set(_blobs(content))
+    for key in map(parse_public_key, keys):
+        if key.blob not in known:
+            known.add(key.blob)
+            content += (b"" if not content or content.endswith(b"\n") else b"\n") + key.line.encode() + b"\n"
+    return content
+
+
+def read_keys(files: RootFS, user: User) -> bytes:
+    """Return the content of a user's authorized_keys; empty if there is none.
+
+    Raises:
+        ActionError: the file or its folder is a link, or somebody else's.
+    """
+    with _home(files, user) as home, _folder(home, user, make=False) as folder:
+        return b"" if folder is None else _read(folder, user)
+
+
+def write_keys(files: RootFS, user: User, keys: Iterable[str]) -> None:
+    """Add keys to a user's authorized_keys, atomically; nothing that the user put there is followed.
+
+    Raises:
+        ActionError: as in `read_keys`, or the system refuses.
+    """
+    with _home(files, user) as home, _folder(home, user, make=True) as folder:
+        if folder is not None:
+            _replace(folder, user, with_keys(_read(folder, user), keys))
+
+
+def _blobs(content: bytes) -> Iterator[bytes]:
+    for line in content.decode(errors="replace").splitlines():
+        with suppress(ValueError):
+            yield parse_public_key(line).blob
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:30]}…"
+
+
+@contextmanager
+def _home(files: RootFS, user: User) -> Iterator[int]:
+    """Open the home, whose path is root's business."""
+    home = files.real(user.home)
+    try:
+        descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ActionError(f"the home of {user.name} cannot be opened: {error.strerror}", where=user.home) from error
+    try:
+        yield descriptor
+    except OSError as error:
+        raise ActionError(f"{error.strerror}", where=f"{user.home}/{FILE}") from error
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _folder(home: int, user: User, *, make: bool) -> Iterator[int | None]:
+    """Open `.ssh`; None if there is none and none is to be made."""
+    if make:
+        with suppress(FileExistsError):
+            os.mkdir(".ssh", 0o700, dir_fd=home)
+    try:
+        descriptor = os.open(".ssh", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home)
+    except FileNotFoundError:
+        yield None
+        return
+    except NotADirectoryError as error:
+        raise ActionError("is no directory", where=f"{user.home}/.ssh", hint="move it away") from error
+    try:
+        _demand_owner(descriptor, user, f"{user.home}/.ssh")
+        if make:
+            _give(descriptor, user, 0o700)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(folder: int, user: User) -> bytes:
+    where = f"{user.home}/{FILE}"
+    try:
+        descriptor = os.open("authorized_keys", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ActionError("is a link, or cannot be read", where=where, hint="move it away") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ActionError("is no regular file", where=where, hint="move it away")
+        _demand_owner(descriptor, user, where)
+        content = file.read(LIMIT + 1)
+    if len(content) > LIMIT:
+        raise ActionError(f"is larger than {LIMIT} bytes", where=where)
+    return content
+
+
+def _replace(folder: int, user: User, content: bytes) -> None:
+    name = ".authorized_keys.ucvm-new"
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        _give(descriptor, user, 0o600)
+        os.fsync(descriptor)
+    os.rename(name, "authorized_keys", src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
+
+
+def _demand_owner(descriptor: int, user: User, where: str) -> None:
+    if os.fstat(descriptor).st_uid not in (0, user.uid):
+        message = f"belongs neither to {user.name} nor to root"
+        raise ActionError(message, where=where, hint="look who made it, and remove it")
+
+
+def _give(descriptor: int, user: User, mode: int) -> None:
+    os.fchown(descriptor, user.uid, user.gid)
+    os.fchmod(descriptor, mode)
