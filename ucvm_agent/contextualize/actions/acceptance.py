@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ucvm_agent.contextualize.system import PROGRAM_PATH
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 TIMEOUT = 10.0
 """Seconds that the program may take."""
+
+_PATH = ":".join(PROGRAM_PATH)
 
 
 def accept(system: System, path: str, command: tuple[str, ...], private: bool, temporary: Path) -> None:
@@ -49,7 +52,7 @@ def accept(system: System, path: str, command: tuple[str, ...], private: bool, t
             stderr=subprocess.STDOUT,
             timeout=TIMEOUT,
             cwd="/",
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            env={"PATH": _PATH, "LANG": "C.UTF-8"},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -63,5 +66,5 @@ def _enter(system: System) -> list[str] | None:
     """Return the command that runs another one beneath the root; None if that is not possible."""
     if system.live:
         return []
-    chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    chroot = shutil.which("chroot", path=_PATH)
     return [chroot, str(system.root)] if chroot and os.geteuid() == 0 else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ucvm_agent.contextualize.actions.acceptance import accept
 from ucvm_agent.contextualize.actions.attributes import (
     accounts,
     attribute_difference,
@@ -92,7 +93,8 @@ class WriteFile(Action):
         before = None if there is None else system.read(self.path, MAX_READ)
         after = self._after(before)
         if there is None or before is None:
-            summary = f"new file, {len(after)} bytes, {describe_attributes(self.mode, self.owner, self.group)}"
+            size = "" if self._private(there) else f"{len(after)} bytes, "
+            summary = f"new file, {size}{describe_attributes(self.mode, self.owner, self.group)}"
             return Change(Effect.CREATE, summary, self._difference(there, None, after))
         attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
         if before == after and not attributes:
@@ -107,9 +109,14 @@ class WriteFile(Action):
     def _write(self, system: System) -> None:
         uid, gid = numbers(system, self.owner, self.group, self.path)
         before = system.files.read(self.path, MAX_READ) if self.append else None
-        private = self._private(system.status(self.path))
-        check = partial(accept, system, self.path, self.check, private) if self.check else None
+        check = self._acceptance(system) if self.check else None
         system.files.write(self.path, self._after(before), mode=self.mode, uid=uid, gid=gid, check=check)
+
+    def _acceptance(self, system: System) -> Callable[[Path], None]:
+        from ucvm_agent.contextualize.actions.acceptance import accept
+
+        private = self._private(system.status(self.path))
+        return partial(accept, system, self.path, self.check, private)
 
     def _after(self, before: bytes | None) -> bytes:
         if not self.append or before is None:
