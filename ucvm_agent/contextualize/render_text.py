@@ -10,7 +10,7 @@ from ucvm_agent.contextualize.actions import Change, Effect
 from ucvm_agent.contextualize.plan import Step
 from ucvm_agent.contextualize.preview import Preview
 from ucvm_agent.userdata.context import Context, Problem, Severity
-from ucvm_agent.userdata.excerpt import excerpt
+from ucvm_agent.userdata.excerpt import caret, excerpt
 
 WIDTH = 80
 """Columns that sentences are wrapped to; lines of a diff are never broken."""
@@ -98,10 +98,10 @@ def _problem(context: Context, problem: Problem, paint: Paint) -> list[str]:
     head, *rest = _wrapped(f"{where}: {problem.severity}: {problem.message}", further="  ")
     kind = f" {problem.severity}:"
     lines = [head.replace(kind, paint(_SEVERITIES[problem.severity], kind), 1), *rest]
-    if quoted := _printable(excerpt(context, place)).expandtabs(1):
+    if quoted := excerpt(context, place):
         lines.append(f"    {quoted}")
-        if 0 < place.column <= len(quoted) + 1:
-            lines.append(" " * (place.column + 3) + paint(Style.GREEN, "^"))
+        if column := caret(context, place):
+            lines.append(" " * (column + 3) + paint(Style.GREEN, "^"))
     if problem.hint:
         lines += _wrapped(f"hint: {problem.hint}", "  ", "      ")
     return lines
