@@ -13,6 +13,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "data" / "contexts" / "default.context"
 WARM_UP = 2
-"""Rounds that fill the page cache and do not count."""
+"""Rounds that fill the caches, of pages and of bytecode, and do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,13 @@ class Run:
     cpu: float
 
 
-def measure(command: list[str]) -> Run:
+def measure(command: list[str], environment: dict[str, str]) -> Run:
     """Run a command to its end; it has to succeed."""
     started = time.perf_counter()
     # Not subprocess.run: only wait4 tells the processor time of this one process.
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
     errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -48,8 +51,15 @@ def measure(command: list[str]) -> Run:
 
 
 def take_turns(commands: list[list[str]], rounds: int) -> list[list[Run]]:
-    """Run the commands A B A B …, and return the runs of each."""
-    runs = [[measure(command) for command in commands] for _ in range(WARM_UP + rounds)]
+    """Run the commands A B A B …, and return the runs of each.
+
+    Both get an empty bytecode cache that the warm-up fills, as an installed package has one: a checkout under
+    PYTHONDONTWRITEBYTECODE would be compiled anew each time.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": cache}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        runs = [[measure(command, environment) for command in commands] for _ in range(WARM_UP + rounds)]
     return [list(column) for column in zip(*runs[WARM_UP:], strict=True)]
 
 
