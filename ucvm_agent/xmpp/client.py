@@ -111,8 +111,7 @@ class Connection:
             raise DeliveryDelayed(f"no XMPP connection: {self.error}")
         stanza: StanzaBase = Message(stream, message)  # type: ignore[no-untyped-call]  # as slixmpp leaves it
         stream.send(stanza)
-        if stream.managed:
-            stream.send(stream.plugin["xep_0198"].stanza.RequestAck(stream))
+        stream.request_acknowledgement()
 
     @property
     def acknowledges(self) -> bool:
@@ -180,7 +179,7 @@ class Connection:
         handlers = {
             # Not session_start: that comes before the server has agreed to acknowledge stanzas.
             "stream_negotiated": lambda _: self._on_negotiated(stream),
-            "session_resumed": lambda _: self._on_session(resumed=True),
+            "session_resumed": lambda _: self._on_session(stream, resumed=True),
             "connection_failed": self._on_refused,
             # slixmpp is about to wait before it goes through the addresses again, which is for us to decide.
             "reconnect_delay": lambda _: self._end(self._failure or Failure("cannot connect")),
@@ -197,11 +196,11 @@ class Connection:
 
     def _on_negotiated(self, stream: Stream) -> None:
         if stream.authenticated and "bind" in stream.features:
-            self._on_session(resumed=False)
+            self._on_session(stream, resumed=False)
         else:
             stream.fail("the server offers no login or no session", lasting=True)
 
-    def _on_session(self, *, resumed: bool) -> None:
+    def _on_session(self, stream: Stream, *, resumed: bool) -> None:
         if self._started is None or self._started.done():
             return
         self._started.set_result(None)
@@ -209,6 +208,8 @@ class Connection:
         self.connected, self.error = True, ""
         log.info("xmpp connected", jid=self.jid, resumed=resumed)
         self._send_presence()
+        # For what a resumed stream has just sent once more.
+        stream.request_acknowledgement()
         for listener in self._listeners:
             listener.session_started(resumed=resumed)
 

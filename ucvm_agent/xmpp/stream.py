@@ -77,6 +77,11 @@ class Stream(ClientXMPP):
         """Whether the server acknowledges stanzas (XEP-0198)."""
         return "stream_management" in self.features
 
+    def request_acknowledgement(self) -> None:
+        """Ask the server to acknowledge what was sent so far; it does so only when asked."""
+        if self.managed:
+            self.send(self.plugin["xep_0198"].stanza.RequestAck(self))
+
     def fail(self, reason: str, *, lasting: bool = False) -> None:
         """End the stream at once."""
         self._failed(Failure(reason, lasting))

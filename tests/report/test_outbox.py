@@ -1,0 +1,156 @@
+"""The outbox: order, patience and independence, with reporters that fail on cue."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+from ucvm_agent.backoff import Backoff
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
+from ucvm_agent.events import Event, Note, State
+from ucvm_agent.report.base import Reporter
+from ucvm_agent.report.outbox import Outbox
+from ucvm_agent.report.reporters import Reporters, make_reporters
+from ucvm_agent.settings import Settings
+from ucvm_agent.store import Store
+
+
+class Scripted(Reporter):
+    """A controller that answers as told, and with success when nothing is left to say."""
+
+    def __init__(self, name: str, answers: Sequence[Exception] = ()) -> None:
+        super().__init__(name)
+        self.answers = list(answers)
+        self.got: list[int] = []
+        self.asked = 0
+        self.closed = False
+
+    async def send(self, event: Event) -> None:
+        self.asked += 1
+        if self.answers:
+            raise self.answers.pop(0)
+        self.got.append(event.seq)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Silent(Reporter):
+    """A controller that never answers."""
+
+    async def send(self, event: Event) -> None:
+        await asyncio.Event().wait()
+
+
+def quick() -> Backoff:
+    return Backoff(0.001, 0.002)
+
+
+def outbox(store: Store, *reporters: Reporter) -> Outbox:
+    return Outbox(store, Reporters(reporters), backoff=quick)
+
+
+async def test_events_arrive_in_order_from_before_and_during_the_run(store: Store) -> None:
+    """What was queued before the start, from the loop and from a thread goes out in one order."""
+    store.enter(State.BOOTING)
+    reporter = Scripted("a")
+    async with outbox(store, reporter).running() as running:
+        store.enter(State.READY)
+        await asyncio.to_thread(store.emit, Note(message="from a thread"))
+        assert await running.drain(5)
+    assert reporter.got == [1, 2, 3]
+    assert reporter.closed
+    assert threading.active_count() < 50
+
+
+async def test_a_controller_that_is_away_holds_up_nobody(store: Store) -> None:
+    """One never answers, one comes back after some failures; each gets its events in order."""
+    patient, silent = Scripted("patient", [DeliveryDelayed("away")] * 5), Silent("silent")
+    async with outbox(store, silent, patient).running() as running:
+        for number in range(3):
+            store.emit(Note(message=str(number)))
+        async with asyncio.timeout(5):
+            while len(patient.got) < 3:
+                await asyncio.sleep(0)
+        assert not await running.drain(0.05)
+    assert patient.got == [1, 2, 3]
+    assert patient.asked == 8
+    assert store.next_event("silent") is not None
+
+
+async def test_a_refused_event_is_counted_and_passed_over(store: Store) -> None:
+    """The next one is not held up by it."""
+    reporter = Scripted("a", [DeliveryRefused("never")])
+    async with outbox(store, reporter).running() as running:
+        store.emit(Note(message="bad"))
+        store.emit(Note(message="good"))
+        assert await running.drain(5)
+    assert reporter.got == [2]
+    assert delivery(store, "a") == (2, 1)
+
+
+async def test_a_restart_goes_on_where_it_was(store: Store) -> None:
+    """What a controller has is not sent again; what it lacks is."""
+    store.emit(Note(message="1"))
+    first = Scripted("a")
+    async with outbox(store, first).running() as running:
+        assert await running.drain(5)
+    store.emit(Note(message="2"))
+    second = Scripted("a")
+    async with outbox(store, second).running() as running:
+        assert await running.drain(5)
+    assert (first.got, second.got) == ([1], [2])
+
+
+async def test_a_controller_that_left_the_settings_holds_back_nothing(store: Store) -> None:
+    """Its place in the outbox goes with it."""
+    async with outbox(store, Silent("old")).running():
+        pass
+    async with outbox(store, Scripted("new")).running() as running:
+        assert await running.drain(5)
+    assert store.next_event("old") is None
+
+
+async def test_a_hint_ends_the_waiting(store: Store) -> None:
+    """When the connection is back, nobody waits for the end of a five-minute pause."""
+    reporter = Scripted("a", [DeliveryDelayed("away", after=300.0)])
+    async with outbox(store, reporter).running():
+        store.emit(Note(message="1"))
+        async with asyncio.timeout(5):
+            while not reporter.asked:
+                await asyncio.sleep(0)
+            reporter.again.set()
+            while not reporter.got:
+                await asyncio.sleep(0)
+                reporter.again.set()
+
+
+async def test_without_controllers_nothing_waits(store: Store) -> None:
+    """A VM on its own keeps its events and stops at once."""
+    async with Outbox.open(Settings(), store) as running:
+        store.enter(State.READY)
+        assert await running.drain(1)
+
+
+def test_controllers_come_from_the_settings() -> None:
+    """One reporter for each, under a name without credentials; a controller named twice gets an event once."""
+    settings = Settings.model_validate(
+        {
+            "xmpp": {"jid": "vm@site.example", "controllers": "jm@site.example,mon@site.example,jm@site.example"},
+            "http": {"url": "https://user:pass@hooks.example/events?key=secret"},
+        }
+    )
+    made = make_reporters(settings, "0123456789")
+    assert [reporter.name for reporter in made.each] == [
+        "xmpp:jm@site.example",
+        "xmpp:mon@site.example",
+        "http:https://hooks.example/events",
+    ]
+
+
+def delivery(store: Store, reporter: str) -> tuple[int, int]:
+    """Return how far a controller has been told, and how many events it refused."""
+    row = store._db_row("SELECT seq, refused FROM deliveries WHERE reporter = ?", (reporter,))
+    assert row is not None
+    return row[0], row[1]

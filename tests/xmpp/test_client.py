@@ -1,0 +1,236 @@
+"""The connection against a real Prosody: login, trust, loss and return."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.servers.controller import Controller
+from tests.servers.prosody import Prosody
+from tests.xmpp.conftest import PASSWORD, Connect
+from ucvm_agent.backoff import Backoff
+from ucvm_agent.errors import DeliveryDelayed, SettingsError
+from ucvm_agent.settings import Xmpp
+from ucvm_agent.xmpp.client import LASTING_SECONDS, Connection, Show
+
+
+def message_to(jid: str, id: str) -> Element:  # noqa: A002 - as the attribute is called
+    return Element("{jabber:client}message", {"to": jid, "id": id})
+
+
+async def test_it_logs_in_and_the_server_acknowledges(connect: Connect, prosody: Prosody) -> None:
+    """A message that was sent is taken over by the server, and one to ourselves comes back."""
+    async with connect() as (connection, ear):
+        assert await ear.next("started") is False
+        assert connection.connected
+        assert connection.jid == prosody.jid("agent") + "/ucvm-01234567"
+        connection.send(message_to(prosody.jid("agent"), "m1"))
+        assert (await ear.next("received")).get("id") == "m1"
+        while await ear.next("acknowledged") != "m1":
+            pass
+
+
+async def test_a_server_that_we_do_not_trust_gets_nothing(connect: Connect, prosody: Prosody) -> None:
+    """An unknown authority is refused before the password is sent; the reason is plain, and we go on trying."""
+    with capture_logs() as logs:
+        async with connect(ca_file=None) as (connection, ear):
+            assert "unable to get local issuer certificate" in await ear.next("lost")
+            await ear.next("lost")
+            assert connection.error.startswith("TLS failed")
+    assert not [line for line in logs if line.get("stanza") == "auth"]
+
+
+async def test_a_certificate_for_another_name_is_refused(tmp_path: Path, connect: Connect) -> None:
+    """The certificate has to name the JID's domain, whatever address we connect to."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    async with (
+        Prosody(folder, {"agent": PASSWORD}, certified="other.example") as other,
+        connect(port=other.port, ca_file=other.ca_file) as (_, ear),
+    ):
+        assert "site.example" in await ear.next("lost")
+
+
+async def test_an_unverified_connection_works_and_warns(connect: Connect) -> None:
+    """`verify = false` is the operator's word, and it is on record."""
+    with capture_logs() as logs:
+        async with connect(ca_file=None, verify=False) as (_, ear):
+            await ear.next("started")
+    assert [line["log_level"] for line in logs if line["event"] == "xmpp certificate is not verified"] == ["warning"]
+
+
+async def test_a_server_without_tls_gets_nothing(tmp_path: Path, connect: Connect) -> None:
+    """Nothing but the wish for TLS is ever sent in the clear."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    with capture_logs() as logs:
+        async with Prosody(folder, {"agent": PASSWORD}, tls=False) as plain, connect(port=plain.port) as (_, ear):
+            assert await ear.next("lost") == "the server offers no TLS"
+    assert not [line for line in logs if line["event"] == "xmpp stanza sent"]
+
+
+async def test_a_wrong_password_is_tried_again_but_seldom(connect: Connect, tmp_path: Path) -> None:
+    """The reason is plain, the waiting time starts high, and a mended password file is taken up."""
+    file = tmp_path / "password"
+    file.write_text("wrong\n")
+    with capture_logs() as logs:
+        async with connect(Backoff(0.05, 0.1), password_file=file) as (_, ear):
+            assert await ear.next("lost") == "login refused: not-authorized"
+            file.write_text(PASSWORD + "\n")
+            await ear.next("started")
+    assert next(line["reason"] for line in logs if line["event"] == "xmpp not connected").startswith("login refused")
+    assert Backoff(draw=lambda: 1.0).next(at_least=LASTING_SECONDS) == LASTING_SECONDS
+
+
+async def test_a_missing_password_file_is_a_reason_and_no_crash(connect: Connect, tmp_path: Path) -> None:
+    """It may appear later."""
+    async with connect(password_file=tmp_path / "none") as (_, ear):
+        assert "none" in await ear.next("lost")
+
+
+async def test_a_lost_stream_is_resumed(connect: Connect, prosody: Prosody) -> None:
+    """After a broken TCP connection the same session goes on, and what was under way arrives."""
+    async with connect() as (connection, ear):
+        await ear.next("started")
+        connection.send(message_to(prosody.jid("agent"), "m1"))
+        break_stream(connection)
+        await ear.next("lost")
+        assert await ear.next("started") is True
+        assert (await ear.next("received")).get("id") == "m1"
+        while await ear.next("acknowledged") != "m1":
+            pass
+
+
+@pytest.mark.parametrize("kind", ["stop", "kill"])
+async def test_a_restarted_server_gets_us_back(connect: Connect, prosody: Prosody, kind: str) -> None:
+    """However it went away; until then sending says why it cannot."""
+    async with connect() as (connection, ear):
+        await ear.next("started")
+        await (prosody.stop() if kind == "stop" else prosody.kill())
+        await ear.next("lost")
+        with pytest.raises(DeliveryDelayed, match="no XMPP connection"):
+            connection.send(message_to(prosody.jid("agent"), "m1"))
+        await prosody.start()
+        await ear.next("started")
+        connection.send(message_to(prosody.jid("agent"), "m2"))
+        assert (await ear.next("received")).get("id") == "m2"
+
+
+async def test_a_controller_that_subscribes_sees_the_status(connect: Connect, prosody: Prosody) -> None:
+    """It sees each change, the present status after our reconnection, and at once that we stopped."""
+    agent = prosody.jid("agent")
+    controller = Controller(prosody.jid("jm"), "pw", prosody.host, prosody.port, prosody.ca_file, watch=(agent,))
+    async with controller:
+        async with connect() as (connection, ear):
+            await ear.next("started")
+            connection.set_status(Show.BUSY, "contextualizing: 3 of 5")
+            await expect(controller, ("dnd", "contextualizing: 3 of 5"))
+            break_stream(connection)
+            connection.set_status(Show.CHAT, "ready")
+            await expect(controller, ("chat", "ready"))
+        await expect(controller, ("unavailable", ""))
+
+
+async def test_a_stranger_may_not_watch(connect: Connect, prosody: Prosody) -> None:
+    """Only the controllers in the settings see the status."""
+    agent = prosody.jid("agent")
+    async with (
+        connect(controllers=()) as (_, ear),
+        Controller(prosody.jid("jm"), "pw", prosody.host, prosody.port, prosody.ca_file, watch=(agent,)) as stranger,
+    ):
+        await ear.next("started")
+        # Though we are there; Prosody puts the refusal so.
+        assert await asyncio.wait_for(stranger.presences.get(), 10) == ("unavailable", "")
+
+
+async def test_the_end_is_orderly_and_quick(connect: Connect, prosody: Prosody) -> None:
+    """Cancelled, it closes the stream, so that the server keeps no session for it."""
+    async with connect() as (_, ear):
+        await ear.next("started")
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2.0
+    await prosody.stop()
+    assert "</stream:stream>" in prosody.log_text() or "Stream closed" in prosody.log_text()
+    assert "hibernat" not in prosody.log_text().lower()
+
+
+async def test_the_debug_log_holds_no_secret(
+    connect: Connect, prosody: Prosody, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every stanza is on record by its outline; neither password, SASL payload nor content is."""
+    caplog.set_level("DEBUG")
+    with capture_logs() as logs:
+        async with connect() as (connection, ear):
+            await ear.next("started")
+            message = message_to(prosody.jid("agent"), "m1")
+            Element("{jabber:client}body").text = "content-secret"
+            body = Element("{jabber:client}body")
+            body.text = "content-secret"
+            message.append(body)
+            connection.send(message)
+            await ear.next("received")
+    stanzas = [line["stanza"] for line in logs if "stanza" in line]
+    assert {"auth", "message", "presence"} <= set(stanzas)
+    written = repr(logs) + caplog.text
+    assert PASSWORD not in written
+    assert "content-secret" not in written
+    assert "biws" not in written  # how every SCRAM message begins in base64
+
+
+@pytest.mark.parametrize("jid", ["", "site.example", "@", "a@b@c", "agent@"])
+def test_what_is_no_account_is_a_mistake_in_the_settings(jid: str) -> None:
+    """It is told at the start."""
+    with pytest.raises(SettingsError):
+        Connection(Xmpp(jid=jid), "0123456789")
+
+
+async def test_a_server_that_injects_before_tls_is_left(connect: Connect) -> None:
+    """A message or a redirection that comes in the clear is nobody's; we hang up and do not follow."""
+    async for port in speaking(b"<message from='jm@site.example'><body/></message>"):
+        async with connect(port=port) as (_, ear):
+            assert await ear.next("lost") == "the server sent message before TLS"
+    redirect = (
+        b"<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>evil.example</see-other-host>"
+        b"</stream:error>"
+    )
+    async for port in speaking(redirect):
+        async with connect(port=port) as (_, ear):
+            assert await ear.next("lost") == "the server ended the stream: see-other-host"
+
+
+async def speaking(text: bytes) -> AsyncIterator[int]:
+    """A server that says one thing; yields its port."""
+    header = (
+        b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' id='1'"
+        b" from='site.example' version='1.0'>"
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b">")
+        writer.write(header + text)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def break_stream(connection: Connection) -> None:
+    """Cut the TCP connection as a lost network does."""
+    assert connection._stream is not None
+    assert connection._stream.transport is not None
+    connection._stream.transport.abort()
+
+
+async def expect(controller: Controller, presence: tuple[str, str]) -> None:
+    """Wait until the controller sees this presence."""
+    async with asyncio.timeout(10):
+        while await controller.presences.get() != presence:
+            pass
