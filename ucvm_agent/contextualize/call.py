@@ -55,11 +55,12 @@ def call(path: Path, verb: str, question: bytes = b"", *, seconds: float = SECON
             log.debug("drop-in wrote to standard error", drop_in=str(path), verb=verb, text=complaint[-LOGGED:])
         if not in_time:
             raise ValueError(f"it took more than {seconds:g} seconds")
-        if process.returncode == -signal.SIGXFSZ:
+        output = _content(answer)
+        if len(output) >= MAX_OUTPUT:
             raise ValueError(f"it printed more than {MAX_OUTPUT} bytes")
         if process.returncode:
             raise ValueError(f"it ended with exit status {process.returncode}")
-        return _content(answer)
+        return output
 
 
 def _memory(name: str) -> IO[bytes]:
