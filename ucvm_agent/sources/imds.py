@@ -6,6 +6,7 @@ Everything follows references/clouds.md, section 2.1. What is read from it is th
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -212,7 +213,9 @@ class MetadataService:
             case TimeoutError():
                 return AnswerTimedOut("no answer in time", where=where)
             case aiohttp.ClientConnectorError():
-                return SourceUnavailable(f"no connection: {error.os_error.strerror or 'failed'}", where=where)
+                # asyncio's own text repeats the address as a tuple.
+                reason = os.strerror(error.os_error.errno) if error.os_error.errno else "failed"
+                return SourceUnavailable(f"no connection: {reason}", where=where)
             case aiohttp.ClientResponseError():
                 return SourceRefused("what it answers is not HTTP", where=where)
             case _:
