@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ucvm_agent.contextualize.actions.account_changes import UNUSABLE, joined_groups
 from ucvm_agent.contextualize.actions.account_files import Accounts
-from ucvm_agent.errors import ActionError
+from ucvm_agent.contextualize.actions.tools import run_tool
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.actions.accounts import EnsureGroup, EnsureUser
     from ucvm_agent.contextualize.system import System
-
-TIMEOUT = 60.0
-"""Seconds that a tool may take; it waits up to 15 for somebody else's lock."""
-
-
-async def run_tool(system: System, name: str, *arguments: str, stdin: str = "") -> None:
-    """Run a tool of the system to its end.
-
-    Arguments:
-        stdin: what it reads; the place for secrets.
-
-    Raises:
-        ActionError: it is not there, fails, or takes too long.
-    """
-    program = system.program(name)
-    if program is None:
-        raise ActionError(f"there is no {name}", hint="install the package that has it")
-    process = await asyncio.create_subprocess_exec(
-        *(program, *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
-        cwd="/",
-    )
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            _, errors = await process.communicate(stdin.encode(errors="surrogateescape"))
-    except TimeoutError as error:
-        raise ActionError(f"{name} did not end within {TIMEOUT:g} seconds") from error
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        said = errors.decode(errors="replace").strip()[-1000:] or "it did not say why"
-        raise ActionError(f"{name} ended with exit status {process.returncode}: {said}")
 
 
 async def change_group(system: System, wanted: EnsureGroup, before: Accounts) -> None:
