@@ -38,14 +38,14 @@ def parse_sections(rows: Iterable[tuple[int, str]], part: str, problems: Problem
     """
     sections: Tree = {}
     name, options = "", None
-    last_dropped = 0
+    dropped = (0, "")
     for number, line in rows:
         place = Place(part, number, 1)
         if not line.strip() or _COMMENT.match(line):
             continue
         if (header := section_name(line)) is not None:
             name, options = header.lower(), _open_section(header, line, place, sections, problems)
-        elif options is not None and (match := _OPTION.fullmatch(line)) is not None:
+        elif options is not None and line[0] not in "[-" and (match := _OPTION.fullmatch(line)) is not None:
             option = match[1].rstrip().lower()
             value = _read_value(name, option, match[2], place, problems)
             if option in options:
@@ -53,9 +53,10 @@ def parse_sections(rows: Iterable[tuple[int, str]], part: str, problems: Problem
                 problems.warning(place, message, "write it once")
             options[option] = Written(value, place)
         else:
-            if number != last_dropped + 1:
-                _warn_dropped(line, place, problems)
-            last_dropped = number
+            kind, hint = _explain_dropped(line)
+            if dropped != (number - 1, kind):
+                problems.warning(place, f"{kind} has no effect: expected [section], name=value or a comment", hint)
+            dropped = (number, kind)
     return sections
 
 
@@ -91,12 +92,12 @@ def _read_value(section: str, option: str, text: str, place: Place, problems: Pr
     return value
 
 
-def _warn_dropped(line: str, place: Place, problems: Problems) -> None:
-    """Say that this line, and those like it that follow it at once, have no effect."""
+def _explain_dropped(line: str) -> tuple[str, str]:
+    """Return what a line without effect is, and what to write instead."""
     if line[0].isspace():
-        message, hint = "an indented line has no effect", "a value is one line; options begin in the first column"
-    elif line.startswith("["):
-        message, hint = "this line is no section, and has no effect", "write the section's name alone in brackets"
-    else:
-        message, hint = "this line is no option, and has no effect", "write name=value"
-    problems.warning(place, f"{message}: expected [section], name=value or a comment", hint)
+        return "an indented line", "a value is one line; options begin in the first column"
+    if line.startswith("["):
+        return "a line that begins like a section and is none", "write the section's name alone in brackets"
+    if line.startswith("- "):
+        return "a list", "if this is cloud-config, begin it with a line #cloud-config"
+    return "a line that is no option", "write name=value"

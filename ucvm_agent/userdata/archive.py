@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.cloud_config import parse_yaml
 from ucvm_agent.userdata.context import Place
 from ucvm_agent.userdata.formats import Format, first_line_format
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
-from ucvm_agent.userdata.unpack import Bounds
 from ucvm_agent.userdata.written import Written, plain
 
 _HINT = "write a list of texts, or of mappings with type and content"
@@ -21,14 +21,14 @@ def read_archive(container: Piece, text: str, first_line: int, bounds: Bounds, p
     Arguments:
         text: the archive's YAML, which begins at `first_line` of the container.
     """
-    root = parse_yaml(text, container.name, first_line, problems)
+    root = parse_yaml(text, container.name, first_line, bounds, problems)
     if root is None:
         return
     if not isinstance(root.value, list):
         problems.error(Place(container.name, first_line, 1), "an archive must be a list", _HINT)
         return
     for item in root.value:
-        bounds.count_part(container.name)
+        bounds.count_parts(1, container.name)
         if (piece := _read_item(item, container.depth + 1, bounds)) is not None:
             yield piece
         else:

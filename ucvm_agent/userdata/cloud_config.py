@@ -14,15 +14,13 @@ from dataclasses import dataclass
 import yaml
 
 from ucvm_agent.errors import BoundExceeded
+from ucvm_agent.userdata.bounds import MAX_VALUES, Bounds
 from ucvm_agent.userdata.context import Place, Scalar
 from ucvm_agent.userdata.problems import Problems
 from ucvm_agent.userdata.written import Tree, Written
 
 MAX_YAML = 2**20
 """Most characters of one YAML text."""
-
-MAX_VALUES = 100_000
-"""Most values in one YAML text, aliases counted as often as they are used."""
 
 MAX_NESTING = 64
 """Most lists and mappings inside each other."""
@@ -48,7 +46,7 @@ class _Document:
         return Place(self.part, self.first_line + line - 1, index - self.starts[line - 1] + 1)
 
 
-def parse_yaml(text: str, part: str, first_line: int, problems: Problems) -> Written | None:
+def parse_yaml(text: str, part: str, first_line: int, bounds: Bounds, problems: Problems) -> Written | None:
     """Return the one document in a YAML text; None if it is empty or cannot be read.
 
     Arguments:
@@ -64,11 +62,12 @@ def parse_yaml(text: str, part: str, first_line: int, problems: Problems) -> Wri
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     document = _Document(part, first_line, starts)
     try:
-        _check_bounds(text, document)
+        _check_bounds(text, document, bounds)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = document.place(min(mark.index, len(text))) if mark is not None else Place(part, first_line)
+        if "maximum nesting" in f"{error.problem}":
+            raise _too_deep(part) from None
+        place = _locate(error, text, document)
         problems.error(place, f"this is not valid YAML: {_explain(error)}", _hint(text, place, document))
         return None
     except yaml.YAMLError:
@@ -76,12 +75,12 @@ def parse_yaml(text: str, part: str, first_line: int, problems: Problems) -> Wri
         place = document.place(match.start() if match else 0)
         problems.error(place, "this is not valid YAML: there is a control character", "remove it")
         return None
-    return _Reader(document, problems).read(node) if node is not None else None
+    return _Reader(document, bounds, problems).read(node) if node is not None else None
 
 
-def parse_cloud_config(text: str, part: str, first_line: int, problems: Problems) -> Tree | None:
+def parse_cloud_config(text: str, part: str, first_line: int, bounds: Bounds, problems: Problems) -> Tree | None:
     """Return the keys of a cloud-config, as `parse_yaml` does; None if there are none."""
-    root = parse_yaml(text, part, first_line, problems)
+    root = parse_yaml(text, part, first_line, bounds, problems)
     if root is None or root.value is None:
         return None
     if not isinstance(root.value, dict):
@@ -93,7 +92,7 @@ def parse_cloud_config(text: str, part: str, first_line: int, problems: Problems
     return root.value
 
 
-def _check_bounds(text: str, document: _Document) -> None:
+def _check_bounds(text: str, document: _Document, bounds: Bounds) -> None:
     """Look at the parser's events alone, before anything is built by recursion from them."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
@@ -101,23 +100,33 @@ def _check_bounds(text: str, document: _Document) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > MAX_NESTING or count > 2 * MAX_VALUES:
-            mark = event.start_mark
-            place = document.place(mark.index if mark is not None else 0)
-            what = f"is nested more than {MAX_NESTING} deep" if depth > MAX_NESTING else "has too many values"
-            raise BoundExceeded(f"the YAML {what}", where=f"{place.part}:{place.line}")
+        if depth > MAX_NESTING:
+            raise _too_deep(document.part)
+        if count > 2 * MAX_VALUES:
+            bounds.count_values(count, document.part)
+
+
+def _too_deep(part: str) -> BoundExceeded:
+    return BoundExceeded(f"a cloud-config is nested more than {MAX_NESTING} deep", where=part)
+
+
+def _locate(error: yaml.MarkedYAMLError, text: str, document: _Document) -> Place:
+    """Return where the error is: what was never closed begins somewhere, and ends nowhere."""
+    mark = error.problem_mark
+    if mark is None or (mark.index >= len(text.rstrip()) and error.context_mark is not None):
+        mark = error.context_mark
+    return document.place(min(mark.index, len(text.rstrip())) if mark is not None else 0)
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
-    """Return the parser's words, which name characters and tokens and never values."""
+    """Return the parser's words, without the one name that they hold: an alias may be a password that begins with *."""
     context = f"{error.context}, " if error.context else ""
-    return re.sub(r"'[^']{3,}'|\"[^\"]{3,}\"", "…", f"{context}{error.problem or ''}")
+    return re.sub(r"alias '.*", "alias", f"{context}{error.problem or ''}")
 
 
 def _hint(text: str, place: Place, document: _Document) -> str:
-    start = document.starts[min(place.line - document.first_line, len(document.starts) - 1)]
-    line = text[start : text.find("\n", start) if "\n" in text[start:] else None]
-    if "\t" in line[: len(line) - len(line.lstrip())] or line[place.column - 1 : place.column] == "\t":
+    line = text[document.starts[place.line - document.first_line] :].partition("\n")[0]
+    if "\t" in line[: len(line) - len(line.lstrip())]:
         return "indent with blanks, not with tabs"
     return "look at the indentation and the quotes of this line and the one before"
 
@@ -125,19 +134,16 @@ def _hint(text: str, place: Place, document: _Document) -> str:
 class _Reader:
     """Turns composed nodes into written values, counting them so that aliases cannot multiply without end."""
 
-    def __init__(self, document: _Document, problems: Problems) -> None:
+    def __init__(self, document: _Document, bounds: Bounds, problems: Problems) -> None:
         self._document = document
+        self._bounds = bounds
         self._problems = problems
-        self._left = MAX_VALUES
         self._open: set[int] = set()
 
     def read(self, node: yaml.Node, place: Place | None = None) -> Written:
         """Return the value of a node, written at `place` or where the node begins."""
         place = place or self._document.place(node.start_mark.index)
-        self._left -= 1
-        if self._left < 0:
-            message = f"the YAML has more than {MAX_VALUES:,} values, aliases counted as often as they are used"
-            raise BoundExceeded(message, where=f"{place.part}:{place.line}")
+        self._bounds.count_values(1, f"{place.part}:{place.line}")
         if isinstance(node, yaml.ScalarNode):
             return Written(self._read_scalar(node, place), place)
         if id(node) in self._open:

@@ -170,10 +170,9 @@ def parse_key(key: str) -> Path:
 
 def format_path(path: Path) -> str:
     """Turn a path into the key that people write; list positions count from 1: `users[1].sudo`."""
-    if str(path[0]).startswith("["):
-        return " ".join(str(step) for step in path)
-    text = str(path[0])
-    for step in path[1:]:
+    start = 2 if str(path[0]).startswith("[") else 1
+    text = " ".join(str(step) for step in path[:start])
+    for step in path[start:]:
         text += f"[{step + 1}]" if isinstance(step, int) else f".{step}"
     return text
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from types import MappingProxyType
 
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.amiconfig import parse_sections
+from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import UCERNVM, Context, Frozen, Part, Place, Script, freeze
 from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, is_undecided
 from ucvm_agent.userdata.merge import Mergers, take_mergers
@@ -20,10 +22,10 @@ from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
 from ucvm_agent.userdata.scripts import read_boothook, read_script, rename
 from ucvm_agent.userdata.split import Region, split
-from ucvm_agent.userdata.text import count_lines, read_text, scrub
+from ucvm_agent.userdata.text import read_text, scrub
 from ucvm_agent.userdata.ucernvm import parse_block
-from ucvm_agent.userdata.unpack import Bounds, decode_said_base64, unpack
-from ucvm_agent.userdata.written import Tree, merge_sections, places, plain
+from ucvm_agent.userdata.unpack import decode_said_base64, unpack
+from ucvm_agent.userdata.written import Tree, add_sections, places, plain
 
 USER_DATA, VENDOR_DATA = "user-data", "vendor-data"
 
@@ -69,7 +71,9 @@ def decode(found: Found) -> Context:
     problems = Problems()
     vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, base64=False)
     user = _read_document(USER_DATA, found.user_data, problems, base64=found.base64)
-    tree = Mergers().merge(vendor.config, user.config) | merge_sections(vendor.sections, user.sections)
+    tree = Mergers().merge(vendor.config, user.config)
+    add_sections(tree, vendor.sections)
+    add_sections(tree, user.sections)
     parts = tuple(vendor.parts + user.parts)
     values: dict[str, Frozen] = {key: freeze(plain(written)) for key, written in tree.items()}
     return Context(
@@ -102,16 +106,17 @@ def _read_piece(container: Piece, document: _Document) -> None:
         if raw is None:
             document.parts.append(Part(piece.name, piece.content_type or "application/octet-stream"))
             continue
-        count_lines(raw, piece.name)
+        document.bounds.count_lines(raw.count("\n"), piece.name)
         shown = scrub(raw)
         text = _Text(piece, raw.split("\n"), shown.split("\n"))
         regions = split(text.lines, None if is_undecided(piece.content_type) else declared)
+        document.bounds.count_parts(sum(len(region.spans) for region in regions), piece.name)
         content_type = piece.content_type or (str(regions[0].format) if regions else "text/plain")
         document.parts.append(Part(piece.name, content_type, shown))
         if header := piece.header("launch-index"):
             message = f"Launch-Index {header[:10]} is not supported yet; the part is used on every instance"
             document.problems.warning(piece.place, message)
-        for region, following in zip(regions, [*regions[1:], None], strict=True):
+        for region, following in zip_longest(regions, regions[1:]):
             _READERS[region.format](text, region, following, document)
 
 
@@ -120,7 +125,9 @@ def _read_cloud_config(text: _Text, region: Region, following: Region | None, do
 
     piece = text.piece
     place = Place(piece.name, region.start + 1, 1)
-    config = parse_cloud_config(region.text(text.lines), piece.name, region.start + 1, document.problems)
+    config = parse_cloud_config(
+        region.text(text.lines), piece.name, region.start + 1, document.bounds, document.problems
+    )
     if config:
         mergers = take_mergers(config, piece.header("merge-type"), place, document.problems)
         document.config = mergers.merge(document.config, config)
@@ -155,7 +162,7 @@ def _read_boothook(text: _Text, region: Region, following: Region | None, docume
 
 def _read_amiconfig(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
     sections = parse_sections(region.rows(text.lines), text.piece.name, document.problems)
-    document.sections = merge_sections(document.sections, sections)
+    add_sections(document.sections, sections)
 
 
 def _read_ucernvm(text: _Text, region: Region, following: Region | None, document: _Document) -> None:

@@ -6,13 +6,15 @@ A here-document or a quotation may hold what looks like a section or another scr
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+_PLAIN = re.compile(r"""(?:[^'"\\#<]+|'[^']*'|"(?:\\.|[^"\\])*"|\\.)*+""")
 _TOKEN = re.compile(
-    r"""\\.                                                                  # an escaped character
-    | (?P<here><<(?P<dash>-?)[ \t]*(?P<mark>'[^'\n]+'|"[^"\n]+"|\\?[A-Za-z_][\w.-]*))
-    | <<<                                                                    # a here-string is no here-document
+    r"""(?P<here><<(?P<dash>-?)[ \t]*(?P<mark>'[^'\n]+'|"[^"\n]+"|\\?[A-Za-z_][\w.-]*))
+    | <<<                                       # a here-string is no here-document
     | (?P<quote>['"])
     | (?P<comment>(?:^|(?<=[\s;&|(]))\#.*)
+    | .                                         # $#, a single < and the like
     """,
     re.VERBOSE,
 )
@@ -26,7 +28,7 @@ def is_shell(interpreter_line: str) -> bool:
     return _SHELL.match(interpreter_line) is not None
 
 
-def ends_by_itself(lines: list[str]) -> bool:
+def ends_by_itself(lines: Sequence[str]) -> bool:
     """Tell whether the last line of a script that is neither blank nor a comment leaves it (`exit`, `exec`)."""
     for line in reversed(lines):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -65,7 +67,8 @@ class Quotation:
         return match.end()
 
     def _read_code(self, line: str, position: int) -> int:
-        match = _TOKEN.search(line, position)
+        plain = _PLAIN.match(line, position)
+        match = _TOKEN.match(line, plain.end() if plain else position)
         if match is None or match["comment"]:
             return len(line)
         if match["quote"]:

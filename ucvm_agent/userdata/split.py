@@ -62,38 +62,80 @@ def split(lines: Sequence[str], declared: Format | None = None) -> list[Region]:
         lines: the document, without line feeds.
         declared: what its MIME type says that it begins with; None = its first line tells.
     """
-    regions: list[Region] = []
     position = next((position for position, line in enumerate(lines) if line.strip()), len(lines))
     if position == len(lines):
-        return regions
+        return []
+    splitter = _Splitter(lines)
     opened = Region(declared or first_line_format(lines[position]) or Format.UNKNOWN, [])
     while position < len(lines):
-        stop = _find_stop(opened.format, lines, position, regions)
-        opened.spans.append(range(position, stop))
-        if len(opened.spans) == 1:
-            regions.append(opened)
-        position = stop
+        position = splitter.read(opened, position)
         if position < len(lines):
-            opened = _open(lines, position, opened, regions)
-    return [region for region in regions if any(lines[position].strip() for span in region.spans for position in span)]
+            opened = splitter.follow(opened, position)
+    return [region for region in splitter.regions if any(line.strip() for _, line in region.rows(lines))]
 
 
-def _find_stop(opened: Format, lines: Sequence[str], start: int, regions: list[Region]) -> int:
-    """Return the position of the line that does not belong to the region any more."""
-    if opened in _SCRIPTS:
-        return _find_script_stop(lines, start)
-    if opened is Format.UCERNVM:
-        return _find_block_stop(lines, start)
-    yaml_before = any(region.format in _YAML for region in regions)
-    for position in range(start + 1, len(lines)):
-        if opened is Format.AMICONFIG and yaml_before and _is_yaml_again(lines, position):
-            return position
-        inner = inner_format(lines[position])
-        if inner is None or inner is opened is Format.AMICONFIG:
-            continue
-        if opened not in _WHOLE or is_known_header(lines[position]):
-            return position
-    return len(lines)
+class _Splitter:
+    """A document that is being cut, from the top downwards.
+
+    Arguments:
+        regions: those found so far, in the order in which they begin.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.regions: list[Region] = []
+        self._lines = lines
+        self._yaml: Region | None = None
+        self._interrupted: Region | None = None
+
+    def read(self, region: Region, start: int) -> int:
+        """Give a region the lines from `start` on that are its own; return the position after them."""
+        stop = self._find_stop(region.format, start)
+        region.spans.append(range(start, stop))
+        if len(region.spans) == 1:
+            self.regions.append(region)
+        if region.format in _YAML:
+            self._yaml = region
+        if region.format is not Format.UCERNVM:
+            self._interrupted = region
+        return stop
+
+    def follow(self, closed: Region, position: int) -> Region:
+        """Return the region that has the line at `position`: a new one, or one that was interrupted."""
+        if (inner := inner_format(self._lines[position])) is not None:
+            return Region(inner, [])
+        if self._yaml is not None and closed.format is Format.AMICONFIG:
+            return self._yaml
+        if closed.format is Format.UCERNVM and (interrupted := self._resume(position)) is not None:
+            return interrupted
+        return Region(Format.UNKNOWN, [])
+
+    def _resume(self, position: int) -> Region | None:
+        """Return the region that goes on after a bootloader block, if it is plain that one does."""
+        following = next((line for line in self._lines[position:] if line.strip()), "")
+        if inner_format(following) is not None:
+            return None
+        if self._yaml is not None and (self._yaml is self._interrupted or _YAML_KEY.match(following)):
+            return self._yaml
+        if self._interrupted is not None and self._interrupted.format in _SCRIPTS:
+            last = self._interrupted.spans[-1]
+            return None if ends_by_itself(self._lines[last.start : last.stop]) else self._interrupted
+        return None
+
+    def _find_stop(self, opened: Format, start: int) -> int:
+        """Return the position of the first line after `start` that is not of the format any more."""
+        if opened in _SCRIPTS:
+            return _find_script_stop(self._lines, start)
+        if opened is Format.UCERNVM:
+            return _find_block_stop(self._lines, start)
+        for position in range(start + 1, len(self._lines)):
+            if opened is Format.AMICONFIG and self._yaml is not None and _is_yaml_again(self._lines, position):
+                return position
+            inner = inner_format(self._lines[position])
+            if inner is None or inner is opened is Format.AMICONFIG:
+                continue
+            if opened not in _WHOLE or is_known_header(self._lines[position]):
+                return position
+        return len(self._lines)
 
 
 def _find_block_stop(lines: Sequence[str], start: int) -> int:
@@ -125,21 +167,6 @@ def _find_script_stop(lines: Sequence[str], start: int) -> int:
 
 def _find_known_header(lines: Sequence[str], start: int) -> int:
     return next((position for position in range(start + 1, len(lines)) if is_known_header(lines[position])), len(lines))
-
-
-def _open(lines: Sequence[str], position: int, closed: Region, regions: list[Region]) -> Region:
-    """Return the region that goes on at `position`: a new one, or one that was interrupted."""
-    if (inner := inner_format(lines[position])) is not None:
-        return Region(inner, [])
-    following = next((line for line in lines[position:] if line.strip()), "")
-    if closed.format is Format.UCERNVM and len(regions) > 1 and inner_format(following) is None:
-        before = regions[-2]
-        rows = [line for _, line in before.rows(lines)]
-        if before.format in _YAML or (before.format in _SCRIPTS and not ends_by_itself(rows)):
-            return before
-    if closed.format is Format.AMICONFIG:
-        return next(region for region in reversed(regions) if region.format in _YAML)
-    return Region(Format.UNKNOWN, [])
 
 
 def _is_yaml_again(lines: Sequence[str], position: int) -> bool:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 
-from ucvm_agent.errors import BoundExceeded
 from ucvm_agent.userdata.context import Place
 from ucvm_agent.userdata.formats import EXPECTED
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
-
-MAX_LINES = 250_000
-"""Most lines of one part."""
 
 _ESCAPED = re.compile("[\ud800-\udfff]")
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -46,13 +42,6 @@ def read_text(piece: Piece, problems: Problems) -> str | None:
 def scrub(text: str) -> str:
     """Replace surrogates one by one, so that the text can be shown and written anywhere."""
     return _ESCAPED.sub("\ufffd", text)
-
-
-def count_lines(text: str, part: str) -> None:
-    """Raise `BoundExceeded` if a text has more lines than a person or a program would write."""
-    if text.count("\n") > MAX_LINES:
-        message = f"the user-data has more than {MAX_LINES:,} lines in one part"
-        raise BoundExceeded(message, where=part, hint="fetch large files from a server or from CernVM-FS")
 
 
 def _decode(data: bytes, charset: str) -> str:

@@ -55,7 +55,7 @@ def parse_block(rows: Sequence[tuple[int, str]], part: str, last_line: int, prob
             problems.warning(place, "the original lost this last line without a line feed", f"end with a line {END}")
         _set_key(keys, key, text, place, problems)
     if marked and not ended:
-        problems.warning(begin, f"{BEGIN} has no {END}; it ends where something else begins", f"add a line {END}")
+        problems.warning(begin, f"{BEGIN} has no {END}; it reaches to the next section or the end", f"add a line {END}")
     return Written(_rename_path(keys, problems), begin)
 
 

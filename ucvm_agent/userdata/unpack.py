@@ -12,23 +12,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ucvm_agent.errors import BoundExceeded
-from ucvm_agent.sources.base import MAX_BODY
+from ucvm_agent.userdata.bounds import MAX_UNPACKED, Bounds
 from ucvm_agent.userdata.formats import EXPECTED, is_undecided
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
-
-MAX_UNPACKED = MAX_BODY
-"""Most bytes of all pieces of a document together."""
-
-MAX_INFLATED = 4 * MAX_UNPACKED
-"""Most bytes that all gzip layers of a document yield together; what they yield may be unpacked again."""
-
-MAX_DEPTH = 32
-"""Most layers (gzip, base64, multipart, archive) around a piece."""
-
-MAX_PARTS = 1_000
-"""Most parts of a document, whatever they hold."""
 
 _GZIP = b"\x1f\x8b"
 _MBOX = re.compile(rb"\s*From [^\n]*\n")
@@ -36,56 +23,6 @@ _HEADER = re.compile(rb"[A-Za-z][A-Za-z0-9-]*:")
 _MESSAGE = re.compile(rb"^(?:mime-version:|content-type:\s*multipart/)", re.IGNORECASE | re.MULTILINE)
 _MESSAGE_HEAD = 4096
 _GUESSED = re.compile(rb"\x1f\x8b|#|\[|content-type:|mime-version:|from ", re.IGNORECASE)
-
-
-class Bounds:
-    """What is left of the bounds of one document, and the part names that are taken.
-
-    Arguments:
-        prefix: begins the name of each part that is not the document itself.
-    """
-
-    def __init__(self, prefix: str = "") -> None:
-        self.inflatable = MAX_INFLATED
-        self._unpacked = 0
-        self._parts = 0
-        self._named = 0
-        self._prefix = prefix
-        self._names: set[str] = set()
-
-    def keep(self, data: bytes, where: str) -> None:
-        """Count a piece that is fully unpacked."""
-        self._unpacked += len(data)
-        if self._unpacked > MAX_UNPACKED:
-            raise too_large(where)
-
-    def count_part(self, where: str) -> None:
-        """Count a part, whatever it is."""
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            message = f"the user-data has more than {MAX_PARTS} parts"
-            raise BoundExceeded(message, where=where, hint="unite parts of the same kind")
-
-    def name_part(self, wanted: str) -> str:
-        """Return a unique name for a part; one without a name gets a number, as cloud-init does."""
-        self._named += 1
-        clean = re.sub(r"[^\w.+@-]", "_", wanted)[:100].lstrip(".")
-        base = name = self._prefix + (clean or f"part-{self._named:03d}")
-        count = 1
-        while name in self._names:
-            count += 1
-            name = f"{base}-{count}"
-        self._names.add(name)
-        return name
-
-
-def too_large(where: str) -> BoundExceeded:
-    """Return the error for a document that is too large once it is unpacked."""
-    return BoundExceeded(
-        f"the user-data is larger than {MAX_UNPACKED // 2**20} MiB when it is unpacked",
-        where=where,
-        hint="fetch large files from a server or from CernVM-FS",
-    )
 
 
 def unpack(piece: Piece, bounds: Bounds, problems: Problems) -> Iterator[Piece]:
@@ -97,12 +34,10 @@ def unpack(piece: Piece, bounds: Bounds, problems: Problems) -> Iterator[Piece]:
     waiting = [piece]
     while waiting:
         opened = waiting.pop()
-        if opened.depth > MAX_DEPTH:
-            message = f"the user-data is nested more than {MAX_DEPTH} deep"
-            raise BoundExceeded(message, where=opened.name, hint="put the parts beside each other")
+        bounds.check_depth(opened.depth, opened.name)
         inside = _open(opened, bounds, problems)
         if inside is None:
-            bounds.keep(opened.data, opened.name)
+            bounds.count_bytes(len(opened.data), opened.name)
             yield opened
         else:
             waiting += reversed(inside)
@@ -164,9 +99,9 @@ def _inflate(piece: Piece, bounds: Bounds) -> bytes | None:
         except zlib.error:
             return None
         size += len(output[-1])
-        bounds.inflatable -= len(output[-1])
-        if size > MAX_UNPACKED or bounds.inflatable < 0:
-            raise too_large(piece.name)
+        bounds.count_inflated(len(output[-1]), piece.name)
+        if size > MAX_UNPACKED:
+            bounds.count_bytes(size, piece.name)
         if not member.eof:
             return None
         data = member.unused_data
@@ -188,7 +123,7 @@ def _open_message(piece: Piece, bounds: Bounds, problems: Problems) -> list[Piec
 
     inside = []
     for part in read_message(piece, problems):
-        bounds.count_part(piece.name)
+        bounds.count_parts(1, piece.name)
         name = piece.name if part.is_container else bounds.name_part(part.name)
         inside.append(replace(part, name=name, depth=piece.depth + 1))
     return inside

@@ -44,13 +44,9 @@ def _places(path: Path, written: Written) -> Iterator[tuple[Path, Place]]:
             yield from _places((*path, position), item)
 
 
-def merge_sections(older: Mapping[str, Written], newer: Mapping[str, Written]) -> Tree:
-    """Unite INI sections option by option; of an option that is in both, the newer one stays."""
-    merged = dict(older)
+def add_sections(tree: Tree, newer: Mapping[str, Written]) -> None:
+    """Add INI sections to those of a tree option by option; of an option that is in both, the newer one stays."""
     for name, section in newer.items():
-        known = merged.get(name)
-        if known is not None and isinstance(known.value, dict) and isinstance(section.value, dict):
-            merged[name] = Written({**known.value, **section.value}, known.place)
-        else:
-            merged[name] = section
-    return merged
+        known = tree.setdefault(name, Written({}, section.place))
+        if isinstance(known.value, dict) and isinstance(section.value, dict):
+            known.value.update(section.value)
