@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent import sources
-from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_folder
+from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_file
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, UserDataError
 from ucvm_agent.events import Note, State
 from ucvm_agent.notify import Notify
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.store import Store, lock
-from ucvm_agent.store.store import FILE_NAME
 
 if TYPE_CHECKING:
     from ucvm_agent.log import Stamp
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from ucvm_agent.sources.base import Found
 
 log = structlog.get_logger()
-
-SEARCH_PAUSE = 60.0
-"""Seconds between two searches for a source once the VM is up without one."""
 
 FLUSH_SHARE = 0.2
 """Part of the stop timeout that is kept for telling the controllers about the stop."""
@@ -50,8 +46,8 @@ async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
         SettingsError, StoreError: it cannot even start.
     """
     settings = load()
-    folder = state_folder(settings)
-    with lock.hold(folder), closing(Store(folder / FILE_NAME, boot_id())) as store:
+    path = state_file(settings)
+    with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
         await Agent(settings, load, store, stamp).run()
 
 
@@ -127,7 +123,7 @@ class Agent:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
             self._store.emit(Note(message=f"settings were not taken over: {error}"))
             return
-        if state_folder(settings) != state_folder(self._settings):
+        if state_file(settings) != state_file(self._settings):
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
@@ -176,7 +172,7 @@ class Agent:
 
     async def _search(self) -> Found:
         while True:
-            await asyncio.sleep(SEARCH_PAUSE)
+            await asyncio.sleep(self._settings.sources.search_pause)
             with suppress(SourceError):
                 return await discover(self._settings)
 

@@ -16,21 +16,21 @@ import argparse
 import asyncio
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ucvm_agent import __version__
-from ucvm_agent.errors import ActionError, UcvmError, UserDataError
+from ucvm_agent.errors import ActionError, StoreAbsent, StoreError, UcvmError, UserDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
-    from ucvm_agent.contextualize.render import Preview
+    from ucvm_agent.contextualize.apply import Applied
+    from ucvm_agent.contextualize.preview import Preview
     from ucvm_agent.layers import Effective
     from ucvm_agent.settings import Settings
-
-STATE_FILE = "state.db"
+    from ucvm_agent.store.journal import SavedJournal
 
 INTERRUPTED = 130
 """Exit code after ^C, as shells have it."""
@@ -135,31 +135,33 @@ def daemon(arguments: argparse.Namespace) -> int:
 
 def dry_run(arguments: argparse.Namespace) -> int:
     """Show the plan; exit code 3 if the user-data has errors."""
-    from ucvm_agent.contextualization import discover, prepare, state_folder
-    from ucvm_agent.contextualize.render import preview
-    from ucvm_agent.store.status import journal
+    from ucvm_agent.contextualization import discover, prepare
 
     settings = _settings(arguments)
     prepared = prepare(asyncio.run(discover(settings)), settings)
-    with journal(state_folder(settings) / STATE_FILE) as entries:
-        shown = preview(prepared.plan, prepared.system, entries)
-    print(_rendered(shown, arguments))
+    with _journal(settings) as journal:
+        shown = prepared.preview(journal)
+    print(_rendered(shown, None, arguments), end="")
     return UserDataError.exit_code if shown.errors else 0
 
 
 def apply(arguments: argparse.Namespace) -> int:
-    """Contextualize once and print the plan as it was found; exit code 5 if an action failed, 3 for errors."""
+    """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data."""
     if "dry_run" in arguments:
         return dry_run(arguments)
-    from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_folder, verdict
+    from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_file
     from ucvm_agent.store import Store, lock
 
     settings = _settings(arguments)
-    folder = state_folder(settings)
-    with lock.hold(folder), closing(Store(folder / STATE_FILE, boot_id())) as store:
+    path = state_file(settings)
+    with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
         prepared = prepare(asyncio.run(discover(settings)), settings)
-        applied = asyncio.run(carry_out(prepared, settings, store))
-    return 0
+        shown = prepared.preview(store)
+        applied = asyncio.run(carry_out(prepared, settings, store, store.enter))
+    print(_rendered(shown, applied, arguments), end="")
+    if applied.failed:
+        return ActionError.exit_code
+    return UserDataError.exit_code if shown.errors else 0
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -167,15 +169,15 @@ def status(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from ucvm_agent import show
-    from ucvm_agent.contextualization import boot_id, state_folder
+    from ucvm_agent.contextualization import boot_id, state_file
     from ucvm_agent.store import lock
     from ucvm_agent.store.status import FAULTY, read, wait_settled
 
     settings = _settings(arguments)
-    folder = state_folder(settings)
+    path = state_file(settings)
     wait = "wait" in arguments
-    found = wait_settled(folder / STATE_FILE, boot_id()) if wait else read(folder / STATE_FILE)
-    running = lock.held(folder)
+    found = wait_settled(path, boot_id()) if wait else read(path)
+    running = lock.held(path.parent)
     if "json" in arguments:
         print(show.status_json(found, running=running, settings=settings))
     else:
@@ -222,7 +224,25 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return settings
 
 
-def _rendered(shown: Preview, arguments: argparse.Namespace) -> str:
+@contextmanager
+def _journal(settings: Settings) -> Iterator[SavedJournal | None]:
+    """Yield the journal of what was done before, if there is one and this user may read it."""
+    from ucvm_agent.contextualization import boot_id, state_file
+    from ucvm_agent.store.journal import SavedJournal
+
+    try:
+        journal = SavedJournal(state_file(settings), boot_id())
+    except StoreAbsent:
+        yield None
+    except StoreError as error:
+        print(f"ucvm-agent: the plan is shown as if nothing had been done before: {error}", file=sys.stderr)
+        yield None
+    else:
+        with closing(journal):
+            yield journal
+
+
+def _rendered(shown: Preview, applied: Applied | None, arguments: argparse.Namespace) -> str:
     from ucvm_agent.contextualize.render import render_json, render_text
 
     if getattr(arguments, "format", "text") == "json":

@@ -16,11 +16,13 @@ from ucvm_agent import sources
 from ucvm_agent.contextualize import registry
 from ucvm_agent.contextualize.apply import Applied, apply
 from ucvm_agent.contextualize.plan import Plan, make_plan
+from ucvm_agent.contextualize.preview import Preview, preview
 from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.events import ContextReceived, State
 from ucvm_agent.sources.find import find
 from ucvm_agent.sources.machine import Machine
+from ucvm_agent.store.store import FILE_NAME
 from ucvm_agent.userdata.context import Problem, Severity
 from ucvm_agent.userdata.decode import decode
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
     from ucvm_agent.store import Store
+    from ucvm_agent.store.journal import Journal
 
 REASON_LENGTH = 500
 """Most characters of the reason that a state carries; `status` and the events hold the rest."""
@@ -42,6 +45,14 @@ class Prepared:
     found: Found
     system: System
     plan: Plan
+
+    def preview(self, journal: Journal | None) -> Preview:
+        """Find out what would change now.
+
+        Arguments:
+            journal: of what was done before, if there is one.
+        """
+        return preview(self.plan, self.system, journal, source=f"{self.found.source} {self.found.origin}")
 
 
 async def discover(settings: Settings, on_wait: Callable[[str], None] | None = None) -> Found:
@@ -68,7 +79,7 @@ def prepare(found: Found, settings: Settings) -> Prepared:
     """
     system = System(settings.root)
     loaded = registry.load(settings)
-    plan = make_plan(decode(found), system, loaded.contextualizers, loaded.problems)
+    plan = make_plan(decode(found), system, loaded.contextualizers, loaded.problems, disabled=loaded.disabled)
     return Prepared(found, system, plan)
 
 
@@ -91,7 +102,7 @@ async def carry_out(
         prepared.system,
         store,
         parallel=settings.contextualize.parallel,
-        state_dir=state_folder(settings),
+        state_dir=store.path.parent,
     )
     enter(*_verdict(plan, applied))
     return applied
@@ -125,9 +136,9 @@ def _lines(plan: Plan) -> Iterator[tuple[Problem, str]]:
         yield problem, f"{place}{problem.message}" + (f" ({problem.hint})" if problem.hint else "")
 
 
-def state_folder(settings: Settings) -> Path:
-    """Return the real path of the folder that holds the state of the system beneath the root."""
-    return RootFS(settings.root).real(str(settings.state_dir))
+def state_file(settings: Settings) -> Path:
+    """Return the real path of the file with the state of the system beneath the root."""
+    return RootFS(settings.root).real(str(settings.state_dir)) / FILE_NAME
 
 
 def boot_id() -> str:

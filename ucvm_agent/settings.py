@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -57,6 +57,7 @@ class Sources(Section):
 
     names: Names = Field(("ec2",), description="sources that may be asked")
     deadline: float = Field(120.0, gt=0, description="seconds until the VM comes up without user-data")
+    search_pause: float = Field(60.0, gt=0, description="seconds between searches once it is up without user-data")
     ec2: Ec2 = Ec2()
     file: File = File()
 
@@ -112,7 +113,9 @@ class Settings(BaseSettings):
         """Take nothing from outside behind the caller's back; `layers.load` does that by name."""
         return (init_settings,)
 
-    root: Path = Field(Path("/"), description="directory that is treated as /")
+    root: Annotated[DirectoryPath, AfterValidator(Path.absolute)] = Field(
+        Path("/"), description="directory that is treated as /"
+    )
     state_dir: Path = Field(Path("/var/lib/ucvm-agent"), description="folder of the state, beneath the root")
     stop_timeout: float = Field(30.0, gt=0, description="seconds that running actions get at a stop")
     log: Log = Log()

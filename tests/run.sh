@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Run everything that has to hold: format, lint, types, tests. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/install.sh busybox-static iproute2 lua-sec openssl passwd procps prosody strace util-linux
+
+export PATH="$PWD/.venv/bin:$PATH"
+ruff format --check --quiet .
+ruff check --quiet .
+mypy --no-error-summary
+pytest --numprocesses 4 --dist worksteal "$@"

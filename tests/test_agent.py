@@ -1,0 +1,242 @@
+"""The daemon as its users meet it: a process, a root file system, a metadata service, a controller."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Controller, Daemon
+from tests.servers.imds import Imds
+from ucvm_agent.events import ActionEnded, Note
+
+CONTEXT = b"""\
+#!/bin/sh
+echo ran >> /var/log/script
+exit 0
+
+[ucernvm-begin]
+cvmfs_http_proxy="http://squid.example.org:3128;DIRECT"
+[ucernvm-end]
+
+[cernvm]
+users=atlas:atlas:hunter2
+
+#cloud-config
+hostname: worker-1
+"""
+
+
+@pytest.fixture
+async def controller() -> AsyncIterator[Controller]:
+    async with Controller() as controller:
+        yield controller
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, scratch_root: Path) -> AsyncIterator[Daemon]:
+    async with Daemon(tmp_path, scratch_root) as daemon:
+        yield daemon
+
+
+def ec2(imds: Imds) -> dict[str, object]:
+    return {"endpoints": [imds.url]}
+
+
+def file_of(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
+    path = tmp_path / "user-data"
+    path.write_text(text)
+    return {"sources": {"names": ["file"], "deadline": 1.0}, "sources.file": {"path": str(path)}}
+
+
+async def test_from_start_to_stop(controller: Controller, daemon: Daemon) -> None:
+    """It finds its user-data, becomes what that says, tells its controller each step, and stops in good order."""
+    async with Imds(CONTEXT) as imds:
+        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        await daemon.start()
+        code, _, _ = await daemon.command("status", "--wait")
+        assert code == 0
+        code, output, _ = await daemon.command("status", "--json")
+        status = json.loads(output)
+        assert (status["state"], status["source"], status["running"]) == ("ready", "ec2", True)
+        assert {entry["outcome"] for entry in status["actions"]} == {"done"}
+        assert (daemon.root / "etc/hostname").read_text() == "worker-1\n"
+        assert (daemon.root / "var/log/script").read_text() == "ran\n"
+        assert "atlas:" in (daemon.root / "etc/passwd").read_text()
+        assert "squid.example.org:3128;DIRECT" in (daemon.root / "etc/cvmfs/default.local").read_text()
+        assert await daemon.end() == 0
+    await controller.state("stopped")
+    assert controller.states == ["booting", "discovering", "contextualizing", "ready", "draining", "stopped"]
+    assert [event.seq for event in controller.events] == list(range(1, len(controller.events) + 1))
+
+
+async def test_a_second_start_does_nothing_twice(controller: Controller, daemon: Daemon) -> None:
+    """The same context again changes nothing, and says so."""
+    async with Imds(CONTEXT) as imds:
+        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        for times in (1, 2):
+            await daemon.start()
+            await controller.state("ready", times=times)
+            assert await daemon.end() == 0
+    ended = [event.body for event in controller.events if event.body.kind == "contextualized"]
+    assert (ended[1].changed, ended[1].failed, ended[1].unchanged) == (0, 0, ended[0].changed + ended[0].unchanged)
+    assert (daemon.root / "var/log/script").read_text() == "ran\n"
+
+
+async def test_kill_9_while_a_script_runs(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """The script goes on by itself; the next start takes its result and does not run it again."""
+    gate = daemon.root / "tmp/gate"
+    os.mkfifo(gate)
+    os.mkfifo(daemon.root / "tmp/begun")
+    script = "#!/bin/sh\nexec >> /var/log/script\necho begun\necho > /tmp/begun\nread line < /tmp/gate\necho ended\n"
+    daemon.configure(controller, **file_of(tmp_path, script))
+    await daemon.start()
+    await asyncio.to_thread((daemon.root / "tmp/begun").read_text)
+    await daemon.end(signal.SIGKILL)
+    await daemon.start()
+    await controller.state("contextualizing", times=2)
+    await asyncio.to_thread(gate.write_text, "go\n")
+    await controller.state("ready")
+    assert (daemon.root / "var/log/script").read_text() == "begun\nended\n"
+    done = [event.body for event in controller.events if isinstance(event.body, ActionEnded)]
+    assert [(body.action, body.result) for body in done if body.action == "script"] == [("script", "done")]
+
+
+async def test_a_stop_does_not_wait_for_ever(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """SIGTERM gives a running script until the stop timeout, and no longer; the controller is told."""
+    os.mkfifo(daemon.root / "tmp/gate")
+    daemon.configure(controller, **file_of(tmp_path, "#!/bin/sh\nread line < /tmp/gate\n"))
+    await daemon.start()
+    await controller.state("contextualizing")
+    assert await daemon.end(within=10) == 0
+    await controller.state("stopped")
+    assert controller.states[-2:] == ["draining", "stopped"]
+    await asyncio.to_thread((daemon.root / "tmp/gate").write_text, "go\n")
+
+
+async def test_a_failed_action_degrades_and_is_tried_again(
+    controller: Controller, daemon: Daemon, tmp_path: Path
+) -> None:
+    """The rest is done, the reason reaches the controller and `status`, and the next start mends it."""
+    daemon.configure(
+        controller, **file_of(tmp_path, "#!/bin/sh\ntest -e /tmp/there || exit 3\n\n#cloud-config\nhostname: w\n")
+    )
+    await daemon.start()
+    state = await controller.state("degraded")
+    assert "exit status 3" in state.reason
+    assert (daemon.root / "etc/hostname").read_text() == "w\n"
+    code, output, _ = await daemon.command("status", "--wait")
+    assert code == 5
+    assert "degraded since" in output
+    assert "exit status 3" in output
+    await daemon.end()
+    (daemon.root / "tmp/there").touch()
+    await daemon.start()
+    await controller.state("ready")
+
+
+async def test_no_source(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """It comes up all the same, says why it has nothing to do, and finds a source that appears later."""
+    path = tmp_path / "late"
+    daemon.configure(
+        controller,
+        sources={"names": ["file"], "deadline": 0.2, "search_pause": 0.2},
+        **{"sources.file": {"path": str(path)}},
+    )
+    await daemon.start()
+    state = await controller.state("degraded")
+    assert "no user-data" in state.reason
+    assert str(path) in state.reason
+    fresh = tmp_path / "fresh"
+    fresh.write_text("#cloud-config\nhostname: late\n")
+    fresh.rename(path)
+    await controller.state("ready")
+    assert (daemon.root / "etc/hostname").read_text() == "late\n"
+
+
+async def test_a_boot_without_network_goes_by_the_last_context(
+    controller: Controller, daemon: Daemon, tmp_path: Path
+) -> None:
+    """What an earlier boot was told still holds when nobody answers."""
+    settings = file_of(tmp_path, "#cloud-config\nhostname: kept\n")
+    daemon.configure(controller, **settings)
+    await daemon.start()
+    await controller.state("ready")
+    await daemon.end()
+    (tmp_path / "user-data").unlink()
+    await daemon.start()
+    await controller.state("ready", times=2)
+    notes = [event.body.message for event in controller.events if isinstance(event.body, Note)]
+    assert any("earlier boot" in message for message in notes)
+
+
+async def test_user_data_beyond_all_bounds_fails_with_its_reason(
+    controller: Controller, daemon: Daemon, tmp_path: Path
+) -> None:
+    """Nothing is done, the daemon stays up and says why."""
+    daemon.configure(controller, **file_of(tmp_path, "#" * (17 << 20)))
+    await daemon.start()
+    state = await controller.state("failed")
+    assert "16 MiB" in state.reason or "16777216" in state.reason
+    assert await daemon.end() == 0
+
+
+async def test_sighup_reads_the_settings_again(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """New settings count at once; wrong ones are told about and change nothing."""
+    daemon.configure(controller, **file_of(tmp_path, "#cloud-config\nhostname: one\n"))
+    await daemon.start()
+    await controller.state("ready")
+    good = daemon.config.read_text()
+    daemon.config.write_text(good + "[xmpp]\njidd = 1\n")
+    daemon.hang_up()
+    note = await controller.note()
+    assert "xmpp.jidd" in note.message
+    await controller.state("ready", times=2)
+    daemon.config.write_text(good)
+    (tmp_path / "user-data").write_text("#cloud-config\nhostname: two\n")
+    daemon.hang_up()
+    await controller.state("ready", times=3)
+    assert (daemon.root / "etc/hostname").read_text() == "two\n"
+
+
+async def test_systemd_is_told(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """READY comes after contextualization, WATCHDOG regularly, STOPPING at the end, STATUS with each state."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        daemon.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"}
+        daemon.configure(controller, **file_of(tmp_path, "#cloud-config\nhostname: one\n"))
+        await daemon.start()
+        told = [await asyncio.to_thread(manager.recv, 4096)]
+        while b"READY=1" not in told or told[-1] != b"WATCHDOG=1":
+            told.append(await asyncio.to_thread(manager.recv, 4096))
+        assert told.index(b"STATUS=ready") < told.index(b"READY=1")
+        assert await daemon.end() == 0
+        while told[-1] != b"STATUS=stopped":
+            told.append(await asyncio.to_thread(manager.recv, 4096))
+        assert b"STOPPING=1" in told
+
+
+async def test_no_secret_is_left_behind(controller: Controller, daemon: Daemon) -> None:
+    """Neither log nor events nor output hold a password or token; only the protected state holds the user-data."""
+    async with Imds(CONTEXT) as imds:
+        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        _, plan, _ = await daemon.command("--dry-run")
+        await daemon.start()
+        await controller.state("ready")
+        tokens = list(imds.tokens)
+        await daemon.end()
+    _, status, _ = await daemon.command("status")
+    _, config, _ = await daemon.command("config")
+    told = "".join(event.model_dump_json() for event in controller.events)
+    log = daemon.log.read_text()
+    assert '"phase": "ready"' in log
+    for secret in ("hunter2", "controller-token", *tokens):
+        for where, text in {"plan": plan, "status": status, "config": config, "events": told, "log": log}.items():
+            assert secret not in text, f"{where} holds {secret[:4]}…"
