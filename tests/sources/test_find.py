@@ -64,17 +64,17 @@ def silent(name: str, rank: int = 100, likely: bool | None = None) -> Site:
 async def test_black_hole_does_not_hold_up_the_one_that_answers() -> None:
     """The winner waits a tenth of a second for a better one; the losers are cancelled."""
     better, worse, winner = silent("better", 1), silent("worse", 99), Site("winner", 50)
-    loop = asyncio.get_running_loop()
-    before, tasks = loop.time(), asyncio.all_tasks()
-    found = await find([better, worse, winner], MACHINE, 60)
+    tasks = asyncio.all_tasks()
+    async with asyncio.timeout(30):
+        found = await find([better, worse, winner], MACHINE, 600)
     assert found.source == "winner"
-    assert loop.time() - before < 1
     assert (better.cancelled, worse.cancelled) == (True, True)
     assert asyncio.all_tasks() == tasks
 
 
-async def test_better_source_wins_if_it_answers_a_moment_later() -> None:
+async def test_better_source_wins_if_it_answers_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is preferred by its rank, and more than that by what the machine says."""
+    monkeypatch.setattr("ucvm_agent.sources.find.WINDOW", 30.0)  # a busy test machine must not decide
     for better in (silent("better", rank=1), silent("better", rank=99, likely=True)):
         worse = Site("worse", rank=50)
         assert better.wait is not None
@@ -82,13 +82,13 @@ async def test_better_source_wins_if_it_answers_a_moment_later() -> None:
         assert (await find([worse, better], MACHINE, 60)).source == "better"
 
 
-async def test_failed_better_source_is_not_waited_for() -> None:
-    """There is nothing to be hoped from it."""
+async def test_failed_better_source_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to be hoped from it, however long the window is."""
+    monkeypatch.setattr("ucvm_agent.sources.find.WINDOW", 600.0)
     failed = failing("failed", SourceRefused("no"))
     failed.rank = 1  # type: ignore[misc]
-    asked = asyncio.get_running_loop().time()
-    assert (await find([failed, Site("winner")], MACHINE, 60)).source == "winner"
-    assert asyncio.get_running_loop().time() - asked < 0.1
+    async with asyncio.timeout(30):
+        assert (await find([failed, Site("winner")], MACHINE, 600)).source == "winner"
 
 
 async def test_source_that_recovers_is_found() -> None:
