@@ -12,6 +12,7 @@ from contextualizers.public_key import PublicKeys
 from ucvm_agent.contextualize.base import Nested
 
 _NAME = re.compile(r"(?!-)(?!\d+$)(?!\.{1,2}$)[A-Za-z0-9_.-]{1,32}\$?")
+_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _HASH = re.compile(r"\$(1|2[abxy]|5|6|7|y|gy)\$[^:\s]+|[!*]")
 
 
@@ -31,6 +32,12 @@ def _absolute(text: str) -> str:
     if text and (not text.startswith("/") or ".." in text.split("/")):
         raise ValueError("expected an absolute path without `..`")
     return _field(text)
+
+
+def _date(text: str) -> str:
+    if text and not _DATE.fullmatch(text):
+        raise ValueError("expected a date such as 2030-12-31")
+    return text
 
 
 AccountName = Annotated[str, AfterValidator(_account_name)]
@@ -87,7 +94,7 @@ class User(Nested):
     ssh_import_id: Any = None
     ssh_redirect_user: Any = None
     system: bool = False
-    expiredate: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    expiredate: Annotated[str, AfterValidator(_date)] = ""
     inactive: int | None = None
     doas: Any = None
     selinux_user: Any = None
@@ -103,6 +110,11 @@ class User(Nested):
     def _days(cls, value: Any) -> Any:
         # cloud-init's examples write `inactive: true`, its schema a number of days.
         return 0 if value is True else None if value is False else value
+
+    @property
+    def main_group(self) -> str:
+        """The primary group; empty for one of the user's own name."""
+        return self.primary_group or ("users" if self.no_user_group else "")
 
     @property
     def password(self) -> SecretStr | None:

@@ -90,6 +90,11 @@ class ExtraRepository(Nested):
     public_key: Annotated[str, AfterValidator(_pem)] = Field(repr=False)
 
 
+def _yes_or_no(value: object) -> object:
+    """Take back what YAML made of an unquoted `yes` or `no`."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
 def _triple(value: object) -> object:
     """Take `name|server|key` of `[cernvm] extra_repositories` apart (references/amiconfig.md, section 8)."""
     if not isinstance(value, str):
@@ -97,7 +102,8 @@ def _triple(value: object) -> object:
     name, server, key = [*value.split("|"), "", ""][:3]
     if value.count("|") != 2:
         raise ValueError("expected name|server|key")
-    return {"name": name, "server_url": f"http://{server}/cvmfs/{name}", "public_key": key}
+    base = server if "://" in server else f"http://{server}"
+    return {"name": name, "server_url": f"{base}/cvmfs/{_repository(name)}", "public_key": key}
 
 
 class CVMFSOptions(Options):
@@ -108,7 +114,9 @@ class CVMFSOptions(Options):
     pac_urls: Annotated[Plain, Reads("cvmfs.pac_urls", "[ucernvm-begin] cvmfs_pac_urls")] = ""
     server_url: Annotated[Plain, Reads("cvmfs.server_url")] = ""
     quota_limit: Annotated[int | None, Reads("cvmfs.quota_limit")] = Field(None, ge=-1)
-    config: Annotated[dict[Variable, Plain], Reads("cvmfs.config")] = Field(default_factory=dict)
+    config: Annotated[dict[Variable, Annotated[Plain, BeforeValidator(_yes_or_no)]], Reads("cvmfs.config")] = Field(
+        default_factory=dict
+    )
     entitlement_key: Annotated[SecretStr | None, Reads("[cernvm] entitlement_key")] = None
     extra_repositories: Annotated[
         tuple[Annotated[ExtraRepository, BeforeValidator(_triple)], ...],

@@ -140,7 +140,7 @@ def _groups(options: UsersOptions, accounts: dict[str, Account]) -> Iterator[Act
         for name, names in group.items():
             members[name] = (*members.get(name, ()), *names)
     for user in (account.user for account in accounts.values()):
-        wanted = [user.primary_group or "", *(user.groups if user.create_groups else ())]
+        wanted = [user.main_group, *(user.groups if user.create_groups else ())]
         members |= {name: () for name in wanted if name and name not in members}
     yield from (EnsureGroup(name=name, members=names) for name, names in members.items())
 
@@ -153,7 +153,7 @@ def _ensure(account: Account) -> EnsureUser:
         gecos=user.gecos,
         home=user.homedir,
         shell=user.shell,
-        primary_group=user.primary_group or ("users" if user.no_user_group else ""),
+        primary_group=user.main_group,
         groups=user.groups,
         password=account.password or user.password,
         lock_password=user.lock_passwd and account.password is None,
@@ -204,6 +204,9 @@ def _password_remarks(options: UsersOptions, context: Context, system: System) -
         elif entry.name not in accounts and not system.user(entry.name):
             hint = "make it with users:"
             yield remark(context, entry.origin, f"there is no user {entry.name}", hint, Severity.ERROR)
+    if options.password and not options.default_user(system):
+        message = "has no effect: the context asks for no default user"
+        yield remark(context, "password", message, "write `default` into users, or the password into chpasswd")
     if _passwords(options, system) and options.chpasswd.expire and not system.program("chage"):
         message = "passwords cannot be made to expire at the first login, since there is no program chage"
         yield remark(context, "chpasswd", message, "write expire: false")

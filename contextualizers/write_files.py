@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from base64 import b64decode
 from binascii import Error
@@ -116,13 +117,19 @@ def _path(text: str) -> str:
     return text
 
 
+def _owner(text: str) -> str:
+    if not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", text):
+        raise ValueError("expected user or user:group")
+    return text
+
+
 class File(Nested):
     """One file."""
 
     path: Annotated[str, AfterValidator(_path)]
     encoding: Annotated[Encoding, BeforeValidator(_encoding)] = Encoding.PLAIN
     content: bytes = Field(b"", repr=False)
-    owner: str = Field("root:root", pattern=r"^[^:\s]+(:[^:\s]+)?$")
+    owner: Annotated[str, BeforeValidator(lambda value: value or "root"), AfterValidator(_owner)] = "root"
     permissions: Annotated[Mode, PlainValidator(read_mode)] = Mode(0o644)
     append: bool = False
     defer: bool = False
@@ -134,11 +141,6 @@ class File(Nested):
         if isinstance(value, dict | list):
             raise ValueError("expected text")
         return decode_content("" if value is None else str(value), info.data.get("encoding", Encoding.PLAIN))
-
-    @field_validator("owner", mode="before")
-    @classmethod
-    def _default_owner(cls, value: Any) -> Any:
-        return value or "root:root"
 
 
 class WriteFilesOptions(Options):

@@ -240,6 +240,14 @@ _EXPECTED = {
 }
 
 
+_LIMITS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+
+
 def _refused(context: Context, path: Path, detail: ErrorDetails) -> Problem:
     # `[key]` is pydantic's step to the key of a mapping itself; steps in "function-…()" are its validators.
     steps = [step for step in path if isinstance(step, int) or not step.startswith(("function-", "[key"))]
@@ -248,6 +256,8 @@ def _refused(context: Context, path: Path, detail: ErrorDetails) -> Problem:
         message = "is missing"
     elif kind in _EXPECTED:
         message = f"expected {_EXPECTED[kind]}"
+    elif kind in _LIMITS:
+        message = f"expected {_LIMITS[kind]} {next(iter(detail['ctx'].values()))}"
     else:
         message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     return remark(context, tuple(steps), message, severity=Severity.ERROR)

@@ -1,0 +1,43 @@
+"""What is left to do of the bootloader's block."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from base64 import b64encode
+from pathlib import Path
+
+from contextualizers.bootloader import Bootloader
+from tests.contextualizers.ask import ask, furnish
+from ucvm_agent.contextualize.actions import ExtractArchive
+from ucvm_agent.contextualize.system import System
+
+
+def archive() -> bytes:
+    """Return a small archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("etc/motd"))
+    return buffer.getvalue()
+
+
+def block(*lines: str) -> str:
+    """Return the block with these lines."""
+    return "\n".join(["[ucernvm-begin]", *lines, "[ucernvm-end]", ""])
+
+
+def test_the_archive_is_unpacked_unless_the_bootloader_did(tmp_path: Path, system: System) -> None:
+    """Its marker tells."""
+    text = block(f"cernvm_inject={b64encode(archive()).decode()}", "useglideinWMS=off")
+    assert ask(Bootloader(), text, system).actions == [
+        ExtractArchive(path="/", content=archive(), name="cernvm_inject")
+    ]
+    furnish(tmp_path, {"/mnt/.rw/context/injected": ""})
+    assert ask(Bootloader(), text, system).actions == []
+
+
+def test_what_is_no_archive_is_an_error(system: System) -> None:
+    """With its line."""
+    assert ask(Bootloader(), block("cvmfs_tag=HEAD4", "cernvm_inject=bm8="), system).texts == [
+        "error 3: [ucernvm-begin] cernvm_inject: expected base64 of a tar.gz archive, and this is no gzip"
+    ]

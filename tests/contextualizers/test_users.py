@@ -1,0 +1,230 @@
+"""Users, groups, passwords and sudo rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from contextualizers.users import SUDOERS, Users
+from tests.contextualizers.ask import KEY, OTHER_KEY, ask, furnish
+from ucvm_agent.contextualize.actions import AuthorizeKeys, EnsureGroup, EnsureUser, RunCommand, WriteFile
+from ucvm_agent.contextualize.system import System
+
+HASH = "$6$salt$0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def sudoers(rules: str) -> WriteFile:
+    """Return the action that writes these rules."""
+    content = f"# Written by ucvm-agent from the user-data.\n{rules}".encode()
+    return WriteFile(path=SUDOERS, content=content, mode=0o440, check=("visudo", "-cf", "{}"))
+
+
+def test_a_user_with_everything_is_made_with_everything(system: System) -> None:
+    """Each key of cloud-config that has an effect has it."""
+    answer = ask(
+        Users(),
+        f"""
+        #cloud-config
+        groups: [science, {{physics: [alice, root]}}]
+        users:
+          - name: alice
+            gecos: Alice A.
+            uid: 2000
+            primary_group: physics
+            groups: users, docker
+            homedir: /srv/alice
+            shell: /bin/zsh
+            passwd: {HASH}
+            lock_passwd: false
+            sudo: ["ALL=(ALL) NOPASSWD:ALL", "ALL=(www) ALL"]
+            ssh_authorized_keys:
+              - {KEY}
+            expiredate: 2030-12-31
+            inactive: 5
+        """,
+        system,
+    )
+    assert answer.actions == [
+        EnsureGroup(name="science"),
+        EnsureGroup(name="physics", members=("alice", "root")),
+        EnsureGroup(name="users"),
+        EnsureGroup(name="docker"),
+        EnsureUser(
+            name="alice",
+            uid=2000,
+            gecos="Alice A.",
+            home="/srv/alice",
+            shell="/bin/zsh",
+            primary_group="physics",
+            groups=("users", "docker"),
+            password=SecretStr(HASH),
+            expire_date="2030-12-31",
+            inactive_days=5,
+        ),
+        AuthorizeKeys(user="alice", keys=(KEY,)),
+        sudoers("alice ALL=(ALL) NOPASSWD:ALL\nalice ALL=(www) ALL\n"),
+    ]
+    assert answer.texts == []
+
+
+def test_a_bare_name_makes_a_locked_user(system: System) -> None:
+    """As in cloud-init nobody can log in with a password unless the context says so."""
+    answer = ask(Users(), "#cloud-config\nusers: [bob]\n", system)
+    assert answer.actions == [EnsureUser(name="bob", lock_password=True)]
+
+
+def test_system_users_have_no_home_and_dashes_count_as_underscores(system: System) -> None:
+    """cloud-init's old spelling of keys works."""
+    answer = ask(
+        Users(),
+        """
+        #cloud-config
+        users:
+          - {name: cache, system: true}
+          - {name: bob, no-create-home: true, lock-passwd: false, no-user-group: true}
+        """,
+        system,
+    )
+    assert answer.actions == [
+        EnsureGroup(name="users"),
+        EnsureUser(name="cache", system=True, create_home=False, lock_password=True),
+        EnsureUser(name="bob", create_home=False, primary_group="users"),
+    ]
+    assert answer.texts == []
+
+
+@pytest.mark.parametrize(
+    ("release", "name"), [("debian", "debian"), ("almalinux", "almalinux"), ("rhel", "cloud-user"), ("sl", "cernvm")]
+)
+def test_the_default_user_has_the_name_that_people_know(release: str, name: str, tmp_path: Path) -> None:
+    """It is the one of the distribution's cloud image, in those of its groups that exist, with sudo."""
+    system = furnish(tmp_path, {"/etc/os-release": f'ID="{release}"\n', "/etc/group": "wheel:x:10:\nadm:x:4:\n"})
+    answer = ask(Users(), "#cloud-config\nusers: [default]\n", system)
+    assert answer.actions == [
+        EnsureGroup(name="adm"),
+        EnsureGroup(name="wheel"),
+        EnsureUser(name=name, gecos="Default user", shell="/bin/bash", groups=("adm", "wheel"), lock_password=True),
+        sudoers(f"{name} ALL=(ALL) NOPASSWD:ALL\n"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "keys", ["user: {name: me, sudo: false, groups: []}", "users: [{name: default, sudo: false, groups: []}]\nuser: me"]
+)
+def test_the_default_user_can_be_changed(keys: str, system: System) -> None:
+    """`user`, and an item of `users` with the name `default`, change what they give and leave the rest."""
+    answer = ask(Users(), f"#cloud-config\n{keys}\n", system)
+    assert answer.actions == [EnsureUser(name="me", gecos="Default user", shell="/bin/bash", lock_password=True)]
+
+
+def test_a_password_without_users_is_the_default_user_s(system: System) -> None:
+    """`password` implies the default user, as long as `users` does not say otherwise."""
+    answer = ask(Users(), "#cloud-config\npassword: geheim\nchpasswd: {expire: false}\n", system)
+    (user,) = (action for action in answer.actions if isinstance(action, EnsureUser))
+    assert (user.name, user.password, user.lock_password) == ("debian", SecretStr("geheim"), False)
+
+    answer = ask(Users(), "#cloud-config\npassword: geheim\nusers: []\n", system)
+    assert answer.actions == []
+    assert answer.texts == ["warning 2: password: has no effect: the context asks for no default user"]
+
+
+def test_chpasswd_reaches_new_and_old_users(tmp_path: Path, system: System) -> None:
+    """Its passwords unlock, and have to be changed at the first login by default; each user is touched once."""
+    furnish(tmp_path, {"/usr/bin/chage": ""})
+    answer = ask(
+        Users(),
+        f"""
+        #cloud-config
+        users: [alice]
+        chpasswd:
+          list: |
+            alice:one:two
+            root:{HASH}
+          users:
+            - {{name: nobody-knows, password: x, type: text}}
+            - {{name: alice, type: RANDOM}}
+        """,
+        system,
+    )
+    assert answer.actions == [
+        EnsureUser(name="alice", password=SecretStr("one:two")),
+        EnsureUser(name="root", password=SecretStr(HASH)),
+        RunCommand(argv=("chage", "--lastday", "0", "alice")),
+        RunCommand(argv=("chage", "--lastday", "0", "root")),
+    ]
+    assert answer.texts == [
+        "error 8: chpasswd.users[1]: there is no user nobody-knows",
+        "warning 9: chpasswd.users[2]: no random password is made for alice, since nobody could read it",
+    ]
+
+
+def test_the_users_of_cernvm_are_made_as_the_original_did(system: System) -> None:
+    """The first one administrates; a group of another name is the primary one; an empty password locks."""
+    answer = ask(Users(), "[cernvm]\nusers=atlas:atlas:secret,bob:physics:$6$a$b,eve::\nshell=/bin/zsh\n", system)
+    assert answer.actions == [
+        EnsureGroup(name="sudo"),
+        EnsureGroup(name="physics"),
+        EnsureGroup(name="users"),
+        EnsureUser(name="atlas", shell="/bin/zsh", groups=("sudo",), password=SecretStr("secret")),
+        EnsureUser(
+            name="bob", shell="/bin/zsh", primary_group="physics", groups=("users",), password=SecretStr("$6$a$b")
+        ),
+        EnsureUser(name="eve", shell="/bin/zsh", lock_password=True),
+    ]
+    assert answer.texts == [
+        "warning 2: [cernvm] users: eve has no password and is locked (the original made up one that nobody was told)"
+    ]
+
+
+def test_one_wrong_cernvm_user_does_not_take_the_others_along(system: System) -> None:
+    """Exactly two colons are needed; the message does not repeat what may be a password."""
+    answer = ask(Users(), "[cernvm]\nusers=alice:geheim,bob:bob:ok\n", system)
+    assert [action.target for action in answer.actions if isinstance(action, EnsureUser)] == ["bob"]
+    assert answer.texts == ["error 2: [cernvm] users: user 1: expected user:group:password with exactly two colons"]
+
+
+def test_mistakes_have_the_place_of_the_user_and_leave_the_others(system: System) -> None:
+    """Each mistake in a list is told by its own number and line, also after others were left out."""
+    answer = ask(
+        Users(),
+        f"""
+        #cloud-config
+        users:
+          - name: bad name
+          - name: alice
+            sudo: ["ALL=(ALL) ALL", "two\\nlines"]
+            ssh_authorized_keys: [{KEY}, ssh-ed25519 AAAA, "{OTHER_KEY}"]
+          - {{name: bob, uid: many}}
+          - {{name: eve, pasword: geheim, doas: x, passwd: plain}}
+        """,
+        system,
+    )
+    assert [action.target for action in answer.actions] == ["alice", "alice", "eve", SUDOERS]
+    assert AuthorizeKeys(user="alice", keys=(KEY, OTHER_KEY)) in answer.actions
+    assert [text.partition(" such as")[0] for text in answer.texts] == [
+        "error 3: users[1].name: expected an account name: letters, digits, `_`, `.` and `-`, at most 32, not a number",
+        "error 5: users[2].sudo[2]: expected a rule of sudoers on one line,",
+        "error 6: users[2].ssh_authorized_keys[2]: expected a public key",
+        "error 7: users[3].uid: expected a whole number",
+        "warning 8: users[4]: the password of eve is set but locked, since lock_passwd is true by default",
+        "warning 8: users[4].pasword: unknown key",
+        "warning 8: users[4].doas: has no effect",
+        "warning 8: users[4].passwd: is no password hash; taken for the password itself",
+    ]
+
+
+def test_no_secret_leaves_its_wrapping(system: System) -> None:
+    """Neither actions nor problems nor the options show a password, not even a misspelt one."""
+    answer = ask(
+        Users(),
+        """
+        #cloud-config
+        users: [{name: a, plain_text_passwd: geheim1, pasword: geheim2}, {name: "b b", passwd: geheim3}]
+        chpasswd: {list: ["a:geheim4", "geheim5"], users: [{name: q, password: geheim6, type: geheim-typ}]}
+        password: [geheim7]
+        """,
+        system,
+    )
+    assert "geheim" not in f"{answer.actions} {answer.problems}"
