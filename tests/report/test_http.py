@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import trustme
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,16 +42,18 @@ class Hook:
 
 
 @asynccontextmanager
-async def serve(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+async def serve(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve on loopback; yields the URL."""
     application = web.Application()
     application.router.add_post("/events", handler)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/events"
+        yield f"{'https' if context else 'http'}://127.0.0.1:{runner.addresses[0][1]}/events"
     finally:
         await runner.cleanup()
 
@@ -146,6 +150,35 @@ async def test_a_controller_that_is_not_there_is_a_delay(tmp_path: Path) -> None
     async with reporting(url, ca_file=tmp_path / "none") as reporter:
         with pytest.raises(DeliveryDelayed, match="none"):
             await reporter.send(EVENT)
+
+
+async def test_a_token_that_no_header_can_hold_is_a_delay(hook: Hook, tmp_path: Path) -> None:
+    """Two lines, for example; the reason does not quote it."""
+    token = tmp_path / "token"
+    token.write_text("secret\nsecret\n")
+    async with reporting(hook.url, token_file=token) as reporter:
+        with pytest.raises(DeliveryDelayed, match="characters") as delayed:
+            await reporter.send(EVENT)
+    assert "secret" not in str(delayed.value)
+    assert hook.got == []
+
+
+async def test_a_server_that_we_do_not_trust_gets_nothing(tmp_path: Path) -> None:
+    """With its authority in `ca_file` or with `verify = false` the same server is told."""
+    hook, authority = Hook(), trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with serve(hook.answer, context) as url:
+        async with reporting(url) as reporter:
+            with pytest.raises(DeliveryDelayed, match="TLS failed: unable to get local issuer certificate"):
+                await reporter.send(EVENT)
+        assert hook.got == []
+        async with reporting(url, ca_file=tmp_path / "ca.pem") as reporter:
+            await reporter.send(EVENT)
+        async with reporting(url, verify=False) as reporter:
+            await reporter.send(EVENT)
+    assert len(hook.got) == 2
 
 
 def test_a_date_to_retry_after_is_understood() -> None:

@@ -37,6 +37,7 @@ class Controller(ClientXMPP):
     Attributes:
         events: the events in the order in which they came, without duplicates.
         copies: how often each event came, by id.
+        arrivals: the ids in the order in which they came, with duplicates.
         reports: the Co-Pilot content of every message.
         presences: show and status text of those it watches.
     """
@@ -57,6 +58,7 @@ class Controller(ClientXMPP):
         self.enable_direct_tls = False
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.copies: dict[str, int] = {}
+        self.arrivals: asyncio.Queue[str] = asyncio.Queue()
         self.reports: list[Envelope] = []
         self.presences: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.online = asyncio.Event()
@@ -105,6 +107,7 @@ class Controller(ClientXMPP):
         if event is None or stanza.xml.get("type") == "error":
             return
         self.reports.append(read_message(stanza.xml))
+        self.arrivals.put_nowait(event.id)
         self.copies[event.id] = self.copies.get(event.id, 0) + 1
         if self.copies[event.id] == 1:
             self.events.put_nowait(event)

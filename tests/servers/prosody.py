@@ -101,6 +101,16 @@ class Prosody:
         """Stop it as a power cut would; its data stays as it is."""
         await self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Make it silent, as a network that swallows everything does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def wait(self) -> None:
         """Return when the server has ended."""
         if self._process is not None:

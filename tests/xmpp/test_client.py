@@ -17,6 +17,7 @@ from tests.xmpp.conftest import PASSWORD, Connect
 from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, SettingsError
 from ucvm_agent.settings import Xmpp
+from ucvm_agent.xmpp import stream
 from ucvm_agent.xmpp.client import LASTING_SECONDS, Connection, Show
 
 
@@ -107,6 +108,29 @@ async def test_a_lost_stream_is_resumed(connect: Connect, prosody: Prosody) -> N
             pass
 
 
+async def test_a_silent_network_is_noticed(connect: Connect, prosody: Prosody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ping without an answer ends the stream, and the session is resumed when the network speaks again."""
+    monkeypatch.setattr(stream, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(stream, "PING_ANSWER_SECONDS", 0.2)
+    async with connect() as (_, ear):
+        await ear.next("started")
+        prosody.freeze()
+        try:
+            assert (await ear.next("lost")).startswith("Ping timeout")
+        finally:
+            prosody.thaw()
+        await ear.next("started")
+
+
+async def test_a_newer_session_under_the_same_address_is_not_fought(connect: Connect) -> None:
+    """The one that was pushed out knows why, and waits long."""
+    async with connect(Backoff(0.05, 60.0)) as (_, first):
+        await first.next("started")
+        async with connect() as (_, second):
+            await second.next("started")
+            assert await first.next("lost") == "the server ended the stream: conflict"
+
+
 @pytest.mark.parametrize("kind", ["stop", "kill"])
 async def test_a_restarted_server_gets_us_back(connect: Connect, prosody: Prosody, kind: str) -> None:
     """However it went away; until then sending says why it cannot."""
@@ -169,7 +193,6 @@ async def test_the_debug_log_holds_no_secret(
         async with connect() as (connection, ear):
             await ear.next("started")
             message = message_to(prosody.jid("agent"), "m1")
-            Element("{jabber:client}body").text = "content-secret"
             body = Element("{jabber:client}body")
             body.text = "content-secret"
             message.append(body)

@@ -61,10 +61,8 @@ class HttpReporter(Reporter):
                 judge(response.status, response.headers.get("Retry-After", ""))
         except TimeoutError:
             raise DeliveryDelayed("no answer in time", where=self.name) from None
-        except aiohttp.ClientError as error:
-            # Not the error's own text where that may quote the URL with its query.
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            raise DeliveryDelayed(f"cannot be reached: {reason}", where=self.name) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise DeliveryDelayed(f"cannot be reached: {_explain(error)}", where=self.name) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -90,7 +88,17 @@ class HttpReporter(Reporter):
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is not text"
                 raise DeliveryDelayed(f"token file: {reason}", where=str(self._settings.token_file)) from None
+        if not (token.isascii() and token.isprintable()):
+            raise DeliveryDelayed("the token has characters that no header may have", hint="check http.token")
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _explain(error: aiohttp.ClientError | OSError) -> str:
+    """Return the cause without the error's own text, which may quote the URL with its query."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        return f"TLS failed: {getattr(cause, 'verify_message', '') or type(cause).__name__}"
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 
 def judge(status: int, retry_after: str) -> None:

@@ -185,6 +185,7 @@ class Connection:
             "reconnect_delay": lambda _: self._end(self._failure or Failure("cannot connect")),
             "ssl_invalid_chain": self._on_disconnected,
             "failed_auth": self._on_bad_login,
+            "failed_all_auth": lambda _: self._on_no_login_left(),
             "no_auth": lambda _: self._end(Failure("the server offers no login that is safe", lasting=True)),
             "disconnected": self._on_disconnected,
             "stanza_acked": self._on_acknowledged,
@@ -219,6 +220,9 @@ class Connection:
     def _on_bad_login(self, stanza: Any) -> None:
         # slixmpp still tries the other mechanisms; the stream ends when none is left.
         self._failure = Failure(f"login refused: {stanza['condition']}", lasting=True)
+
+    def _on_no_login_left(self) -> None:
+        self._failure = self._failure or Failure("login refused", lasting=True)
 
     def _on_disconnected(self, reason: object) -> None:
         if isinstance(reason, ssl.SSLError):
