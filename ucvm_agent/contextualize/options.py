@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import count, islice
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ucvm_agent.contextualize.given import Given
 from ucvm_agent.contextualize.unsupported import without_effect
 from ucvm_agent.userdata.context import (
     Context,
+    Entry,
     Frozen,
     Path,
     Problem,
@@ -100,43 +101,37 @@ def read_options(name: str, model: type[M], context: Context) -> tuple[M | None,
     the whole field, which keeps its default), so that one mistake does not take the rest with it; None is
     returned only if even then the model is not satisfied. Unknown keys of `Nested` models are warnings.
     """
-    given: dict[str, Frozen] = {}
+    values: dict[str, Frozen] = {}
     origins: dict[str, Path] = {}
     problems: list[Problem] = []
     for field_name, field in model.model_fields.items():
-        entries = [entry for key in keys_of(name, field_name, field) if (entry := context.entry(key))]
+        keys = keys_of(name, field_name, field)
+        origins[field_name] = parse_key(keys[0])
+        entries = [entry for key in keys if (entry := context.entry(key))]
         for entry in entries[:1]:
-            given[field_name], origins[field_name] = entry.value, entry.path
-        problems += [
-            remark(
-                context,
-                entry.path,
-                f"overruled by {format_path(entries[0].path)}",
-                "write the same value, or only one of them",
-            )
-            for entry in entries[1:]
-            if entry.value != entries[0].value
-        ]
-    left_out: set[Path] = set()
+            values[field_name], origins[field_name] = entry.value, entry.path
+        problems += [_overruled(context, entry, entries[0]) for entry in entries[1:] if entry.value != entries[0].value]
+    given = Given(values)
     while True:
-        values = {field: _without(value, (field,), left_out) for field, value in given.items()}
-        values = {field: value for field, value in values.items() if (field,) not in left_out}
         try:
-            options = model.model_validate(values)
+            options = model.model_validate(given.copy())
         except ValidationError as error:
             # Pydantic's own text may show a value; these details do not.
             details = error.errors(include_url=False, include_input=False)
         else:
-            for nested, path in _nested(options, origins):
-                nested._origin = _in_context(_original(path, left_out), origins)
+            for nested, path in _nested(options, values):
+                nested._origin = _in_context(given.original(path), origins)
                 problems += _unknown(context, nested)
             return options, problems
-        culprits = {_original(detail["loc"], left_out): detail for detail in details}
+        culprits = {given.original(detail["loc"]): detail for detail in details}
         problems += [_refused(context, _in_context(path, origins), detail) for path, detail in culprits.items()]
-        more = {removable for path in culprits if (removable := _removable(path, given))} - left_out
-        if not more:
+        if not given.leave_out(culprits):
             return None, problems
-        left_out |= more
+
+
+def _overruled(context: Context, entry: Entry, winner: Entry) -> Problem:
+    message = f"overruled by {format_path(winner.path)}"
+    return remark(context, entry.path, message, "write the same value, or only one of them")
 
 
 def remark(
@@ -153,41 +148,6 @@ def remark(
     """
     path = parse_key(where) if isinstance(where, str) else where
     return Problem(severity, context.place(path), f"{format_path(path)}: {message}", hint)
-
-
-def _without(value: Frozen, path: Path, left_out: Set[Path]) -> object:
-    """Return a value made of plain dicts and lists, without the list items that are left out."""
-    if isinstance(value, Mapping):
-        return {key: _without(item, (*path, key), left_out) for key, item in value.items()}
-    if isinstance(value, tuple):
-        steps = ((*path, number) for number in range(len(value)))
-        return [_without(item, step, left_out) for item, step in zip(value, steps, strict=True) if step not in left_out]
-    return value
-
-
-def _original(path: tuple[str | int, ...], left_out: Set[Path]) -> Path:
-    """Return the path as it was before items were left out of its lists."""
-    known: Path = ()
-    for step in path:
-        if isinstance(step, int):
-            step = next(islice((n for n in count() if (*known, n) not in left_out), step, None))
-        known = (*known, step)
-    return known
-
-
-def _removable(path: Path, given: Mapping[str, Frozen]) -> Path | None:
-    """Return the innermost list item around a mistake, or the field; None if it was not given at all."""
-    if not path or path[0] not in given:
-        return None
-    value, innermost = given[str(path[0])], path[:1]
-    for end, step in enumerate(path[1:], start=2):
-        if isinstance(value, Mapping):
-            value = next((item for key, item in value.items() if key.replace("-", "_") == str(step)), None)
-        elif isinstance(value, tuple) and isinstance(step, int) and step < len(value):
-            value, innermost = value[step], path[:end]
-        else:
-            break
-    return innermost
 
 
 def _nested(options: Options, fields: Iterable[str]) -> Iterator[tuple[Nested, Path]]:
@@ -207,9 +167,7 @@ def _nested(options: Options, fields: Iterable[str]) -> Iterator[tuple[Nested, P
 
 
 def _in_context(path: Path, origins: Mapping[str, Path]) -> Path:
-    if not path:
-        return ("user-data",)
-    return (*origins.get(str(path[0]), path[:1]), *path[1:])
+    return (*origins[str(path[0])], *path[1:]) if path else next(iter(origins.values()))
 
 
 def _unknown(context: Context, nested: Nested) -> Iterator[Problem]:
