@@ -1,5 +1,7 @@
 """A contextualizer is tested as a function: a context and a root directory go in, actions come out."""
 
+# ruff: noqa: S101 - a test is made of assertions
+
 from __future__ import annotations
 
 from pathlib import Path
