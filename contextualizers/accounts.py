@@ -16,7 +16,8 @@ _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _HASH = re.compile(r"\$(1|2[abxy]|5|6|7|y|gy)\$[^:\s]+|[!*]")
 
 
-def _account_name(name: str) -> str:
+def check_account_name(name: str) -> str:
+    """Return the name if it can be a user's or a group's; else raise ValueError."""
     if not _NAME.fullmatch(name):
         raise ValueError("expected an account name: letters, digits, `_`, `.` and `-`, at most 32, not a number")
     return name
@@ -40,7 +41,7 @@ def _date(text: str) -> str:
     return text
 
 
-AccountName = Annotated[str, AfterValidator(_account_name)]
+AccountName = Annotated[str, AfterValidator(check_account_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from contextualizers.accounts import read_cernvm_users
+from contextualizers.accounts import check_account_name, read_cernvm_users
 from contextualizers.assignments import Plain, assign, export
 from ucvm_agent.contextualize.actions import EnableUnit, RunCommand, WriteFile
 from ucvm_agent.contextualize.base import (
@@ -57,8 +57,9 @@ def _units(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _user_command(value: str) -> str:
     user, _, command = value.partition(":")
-    if not user.strip() or not command.strip():
+    if not command.strip():
         raise ValueError("expected user:command")
+    check_account_name(user.strip())
     return value
 
 

@@ -158,6 +158,12 @@ def test_keys_that_nobody_reads_are_warned_about() -> None:
     ]
 
 
+def test_a_value_in_place_of_a_mapping_is_told() -> None:
+    """Its keys are known, but it has none."""
+    problems = told(unread(context("#cloud-config\ncache: 7\n"), model_keys("cache", CacheOptions)))
+    assert problems == ["warning 2: cache: expected a mapping (it has no effect)"]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: (

@@ -260,6 +260,8 @@ def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
     if reason is not None:
         message = f"{text} is not supported by this agent"
         return Problem(Severity.WARNING, context.place(path), message, reason or "it has no effect")
+    if any(each[: len(path)] == path for each in read):
+        return remark(context, path, "expected a mapping", "it has no effect")
     siblings = {format_path(each) for each in read if len(each) == len(path) and each[:-1] == path[:-1]}
     if siblings:
         message, near = f"unknown key {text}", get_close_matches(text, siblings, 1, CLOSENESS)
