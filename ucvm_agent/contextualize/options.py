@@ -111,6 +111,9 @@ def read_options(name: str, model: type[M], context: Context) -> tuple[M | None,
         for entry in entries[:1]:
             values[field_name], origins[field_name] = entry.value, entry.path
         problems += [_overruled(context, entry, entries[0]) for entry in entries[1:] if entry.value != entries[0].value]
+    if not values and not any(field.is_required() for field in model.model_fields.values()):
+        # Most contextualizers have nothing to do, and making pydantic's validators is what costs time here.
+        return model.model_construct(), problems
     given = Given(values)
     while True:
         try:
