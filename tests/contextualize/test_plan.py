@@ -221,8 +221,7 @@ def test_a_restart_is_due_again_when_its_file_is_another(system: System) -> None
 
     assert plan(b"one") == plan(b"one")
     assert plan(b"one").key != plan(b"two").key
-    assert plan(b"one").waits_for == (0,)
-    assert plan(b"one").needs == ()
+    assert plan(b"one").needs == (0,)
 
 
 def test_an_action_can_overrule_the_frequency(system: System) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
-from ucvm_agent.contextualize.actions import Action, Resource, RestartUnit
+from ucvm_agent.contextualize.actions import Action, Resource
 from ucvm_agent.contextualize.base import Contextualizer
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.errors import PlanError
@@ -153,9 +153,9 @@ def _add_requirements(
 ) -> None:
     turned: list[tuple[int, int, bool]] = []
     for number, action in enumerate(actions):
-        for resource, needed in _wanted(action):
+        for resource in sorted(action.requires()):
             others = [each for each in makers.get(resource, ()) if each != number]
-            essential = needed and bool(others) and not _exists(resource, system)
+            essential = bool(others) and not _exists(resource, system)
             before = [each for each in others if each < number]
             edges.waits[number].update(before)
             if essential:
@@ -168,15 +168,6 @@ def _add_requirements(
             edges.waits[number].add(maker)
             if essential:
                 edges.needs[number].add(maker)
-
-
-def _wanted(action: Action) -> Iterator[tuple[Resource, bool]]:
-    """Yield what has to be there before the action, and whether it is in vain without."""
-    required = action.requires()
-    yield from ((resource, True) for resource in sorted(required))
-    if isinstance(action, RestartUnit):
-        causes = {Resource("path", path) for path in action.because}
-        yield from ((resource, False) for resource in sorted(causes - required))
 
 
 def _exists(resource: Resource, system: System) -> bool:

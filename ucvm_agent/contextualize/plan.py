@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from ucvm_agent.contextualize.actions import Action, Resource, RestartUnit
+from ucvm_agent.contextualize.actions import Action, RestartUnit
 from ucvm_agent.contextualize.base import Contextualizer, Refusal
 from ucvm_agent.contextualize.options import Options, model_keys, read_options, remark, unread
 from ucvm_agent.contextualize.order import order_actions, order_contextualizers
@@ -156,8 +156,8 @@ def _keys(owners: Sequence[str], actions: Sequence[Action]) -> list[str]:
     for owner, action, digest in zip(owners, actions, digests, strict=True):
         identity = [owner, digest]
         if isinstance(action, RestartUnit):
-            causes = {Resource("path", path) for path in action.because}
-            identity += [each for each, other in zip(digests, actions, strict=True) if causes & other.provides()]
+            causes = zip(digests, actions, strict=True)
+            identity += [each for each, other in causes if other.provides() & action.requires()]
         keys.append(hashlib.sha256("\0".join([*identity, str(count[*identity])]).encode()).hexdigest())
         count[*identity] += 1
     return keys

@@ -129,7 +129,7 @@ def _contextualizers(preview: Preview, paint: Paint) -> Iterator[list[str]]:
 
 def _action(step: Step, change: Change, paint: Paint) -> Iterator[str]:
     what = f"{step.action.kind} {step.action.target}: {change.summary}"
-    if change.effect is Effect.RUN:
+    if change.effect is Effect.RUN and step.action.target in change.summary:
         what = change.summary.removeprefix("run ")
     head, *rest = _wrapped(f"{change.effect:<6}  {what}", "  ", " " * 8)
     yield head.replace(change.effect, paint(_EFFECTS[change.effect], change.effect), 1)
