@@ -7,6 +7,7 @@ each region is read by the module of its format. The vendor's document comes fir
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -100,7 +101,7 @@ def _read_piece(container: Piece, document: _Document) -> None:
     for piece in unpack(container, document.bounds, document.problems):
         declared = declared_format(piece.content_type)
         if declared is None and not is_undecided(piece.content_type):
-            _skip(piece.place, f"a part of the type {piece.content_type}", document)
+            _skip(piece.place, f"a part of the type {piece.content_type}", document, "give it a type that is read")
             continue
         raw = read_text(piece, document.problems)
         if raw is None:
@@ -190,7 +191,9 @@ def _read_unknown(text: _Text, region: Region, following: Region | None, documen
     elif "####" in rows[0][1] and "-cluster" in rows[0][1]:
         document.problems.error(place, "not supported yet: user-data of a glideinWMS pilot")
     else:
-        _skip(place, f"{len(rows)} lines" if len(rows) > 1 else "a line", document)
+        yaml = re.match(r"[A-Za-z_][\w-]*:(?:\s|$)", rows[0][1]) is not None
+        hint = "if this is cloud-config, begin it with a line #cloud-config" if yaml else "begin with one of these"
+        _skip(place, f"{len(rows)} lines" if len(rows) > 1 else "a line", document, hint)
 
 
 def _refuse(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
@@ -202,8 +205,8 @@ def _refuse(text: _Text, region: Region, following: Region | None, document: _Do
     document.problems.error(place, message, "put what it would bring into the user-data itself")
 
 
-def _skip(place: Place, what: str, document: _Document) -> None:
-    document.problems.warning(place, f"{what} skipped: expected {EXPECTED}", "begin with one of these")
+def _skip(place: Place, what: str, document: _Document, hint: str) -> None:
+    document.problems.warning(place, f"{what} skipped: expected {EXPECTED}", hint)
 
 
 _READERS: dict[Format, Callable[[_Text, Region, Region | None, _Document], None]] = {

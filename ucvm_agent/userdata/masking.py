@@ -18,7 +18,7 @@ _SECRET = re.compile(
 )
 _PUBLIC = re.compile(r"public|pub_?key|authorized|ssh_pwauth|lock[_-]passw|disablesshpasswdauth", re.IGNORECASE)
 _KEY = re.compile(r"""[\s\-?{\[,]*(?P<mark>["']?)(?P<key>[A-Za-z_][\w.() -]*?)(?P=mark)\s*[:=]""")
-_INNER = re.compile(r"""(?<![\w-])(?P<mark>["']?)(?P<key>[A-Za-z_][\w-]*)(?P=mark)\s*(?:[:=]|\s(?=\S))""")
+_INNER = re.compile(r"""(?<!\w)(?P<mark>["']?)(?P<key>[A-Za-z_][\w-]*)(?P=mark)\s*(?:[:=]|\s(?=\S))""")
 _ACCOUNTS = re.compile(r"\s*users\s*[:=](?=.*:)", re.IGNORECASE)
 _SHAPES = (
     (re.compile(r"(?<=://)[^/\s@]*@(?=\S)"), f"{MASK}@"),

@@ -111,14 +111,21 @@ class _Splitter:
 
     def _resume(self, position: int) -> Region | None:
         """Return the region that goes on after a bootloader block, if it is plain that one does."""
-        following = next((line for line in self._lines[position:] if line.strip()), "")
-        if inner_format(following) is not None:
+        following = self._next_text(position)
+        if following is None or inner_format(following) is not None:
             return None
         if self._yaml is not None and (self._yaml is self._interrupted or _YAML_KEY.match(following)):
             return self._yaml
         if self._interrupted is not None and self._interrupted.format in _SCRIPTS:
             last = self._interrupted.spans[-1]
             return None if ends_by_itself(self._lines[last.start : last.stop]) else self._interrupted
+        return None
+
+    def _next_text(self, position: int) -> str | None:
+        """Return the next line that is neither blank nor a mere comment."""
+        for line in (self._lines[p] for p in range(position, len(self._lines))):
+            if inner_format(line) is not None or (line.strip() and not line.startswith("#")):
+                return line
         return None
 
     def _find_stop(self, opened: Format, start: int) -> int:

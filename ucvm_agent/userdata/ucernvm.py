@@ -51,7 +51,7 @@ def parse_block(rows: Sequence[tuple[int, str]], part: str, last_line: int, prob
         if not separator or not key.strip():
             problems.warning(place, "this line of the block has no effect: expected key=value", "or # for a comment")
             continue
-        if number == last_line:
+        if marked and number == last_line:
             problems.warning(place, "the original lost this last line without a line feed", f"end with a line {END}")
         _set_key(keys, key, text, place, problems)
     if marked and not ended:

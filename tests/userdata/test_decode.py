@@ -1,0 +1,190 @@
+"""Decoding as a whole: two documents, and anything at all."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.userdata.conftest import Decode, findings, values
+from ucvm_agent.errors import UserDataError
+from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.userdata.context import UCERNVM, Context, Severity
+from ucvm_agent.userdata.decode import decode
+from ucvm_agent.userdata.excerpt import WIDTH, caret, excerpt
+
+
+@pytest.mark.parametrize("data", [None, b""])
+def test_no_user_data_is_an_empty_context(data: bytes | None) -> None:
+    """And no problem: the instance was simply not told anything."""
+    metadata = Metadata(instance_id="i-1")
+    context = decode(Found("ec2", "test", data, metadata=metadata))
+    assert context == Context(digest=hashlib.sha256().hexdigest(), metadata=metadata)
+
+
+def test_the_digest_is_that_of_the_raw_bytes() -> None:
+    """With the vendor's after the user's."""
+    context = decode(Found("ec2", "test", gzip.compress(b"[a]\n"), vendor_data=b"[b]\n"))
+    assert context.digest == hashlib.sha256(gzip.compress(b"[a]\n") + b"[b]\n").hexdigest()
+
+
+def test_the_user_overrules_the_vendor() -> None:
+    """Key by key and option by option; the vendor's scripts come first."""
+    vendor = b"#!/bin/sh\nexit 0\n[cernvm]\na=1\nb=1\n[ucernvm-begin]\nc=1\n[ucernvm-end]\n#cloud-config\nx: 1\ny: 1\n"
+    user = b"#!/bin/sh\nexit 1\n[cernvm]\nb=2\n[ucernvm-begin]\nd=2\n[ucernvm-end]\n#cloud-config\ny: 2\n"
+    context = decode(Found("ec2", "test", user, vendor_data=vendor))
+    assert values(context) == {"x": 1, "y": 2, "[cernvm]": {"a": "1", "b": "2"}, UCERNVM: {"c": "1", "d": "2"}}
+    assert context.places[("[cernvm]", "a")].part == "vendor-data"
+    assert context.places[("[cernvm]", "b")].part == "user-data"
+    assert [script.name for script in context.scripts] == ["vendor-data", "user-data"]
+    assert context.problems == ()
+
+
+@pytest.mark.parametrize("data", [b"\x00\x01\x02\x03", bytes(range(256)), b"\x89PNG\r\n\x1a\n" + b"\xff\xfe\xfd" * 99])
+def test_binary_data_are_one_error(read: Decode, data: bytes) -> None:
+    """And no exception."""
+    context = read(data)
+    assert values(context) == {}
+    ((severity, _, message),) = findings(context)
+    assert severity is Severity.ERROR
+    assert "binary data" in message
+
+
+def test_a_web_page_is_an_error(read: Decode) -> None:
+    """Something in between has answered instead of the metadata service."""
+    assert [severity for severity, _, _ in findings(read("<!DOCTYPE html>\n<html></html>\n"))] == [Severity.ERROR]
+
+
+@pytest.mark.parametrize(
+    "line", ["#include https://x/y", "#include-once", "#part-handler", "## template: jinja", "#cloud-config-jsonp"]
+)
+def test_what_is_not_supported_yet_says_so(read: Decode, line: str) -> None:
+    """What stands beside it still counts."""
+    context = read(f"{line}\nx\n[cernvm]\na=b\n")
+    assert values(context) == {"[cernvm]": {"a": "b"}}
+    ((severity, found_line, message),) = findings(context)
+    assert (severity, found_line) == (Severity.ERROR, 1)
+    assert message.startswith("not supported yet: ")
+
+
+def test_other_character_sets_are_read_or_named(read: Decode) -> None:
+    """UTF-16 by its mark; a stray byte is replaced where it stands."""
+    assert values(read("[cernvm]\na=ä\n".encode("utf-16"))) == {"[cernvm]": {"a": "ä"}}
+    context = read("[cernvm]\na=ä\n".encode("latin-1"))
+    assert values(context) == {"[cernvm]": {"a": "\ufffd"}}
+    assert (context.problems[0].place.line, context.problems[0].place.column) == (2, 3)
+
+
+def test_cloud_config_without_its_first_line_is_explained(read: Decode) -> None:
+    """The hint says what is missing."""
+    (problem,) = read("hostname: a\n").problems
+    assert "begin it with a line #cloud-config" in problem.hint
+
+
+def test_yaml_is_loaded_only_when_it_is_there() -> None:
+    """A dry run of a context without cloud-config starts faster without it."""
+    program = """
+import sys
+from ucvm_agent.sources.base import Found
+from ucvm_agent.userdata.decode import decode
+decode(Found("file", "test", b"#!/bin/sh\\nexit 0\\n[cernvm]\\na=b\\n"))
+print(sorted({"yaml", "email.parser", "pydantic"} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_problems_are_bounded(read: Decode) -> None:
+    """A damaged document does not make a report of its own size."""
+    context = read("[a]\n" + "x=1\nalone\n" * 1_000)
+    assert len(context.problems) < 250
+    assert context.problems[-1].message.endswith("problems of severity warning are not listed")
+
+
+LINES = st.sampled_from(
+    [
+        *[
+            "#!/bin/sh",
+            "#!/bin/sh.before",
+            "exit 0",
+            "cat <<EOF",
+            "EOF",
+            "[ -f x ] && y",
+            "echo 'a",
+            "\"'",
+            "\\",
+            "x=$#",
+        ],
+        *["[cernvm]", "[CernVM] x", "[ a ]", "[DEFAULT]", "users=a:b:c,d", "a : b ;c", "plugins=a,b", " c", "rem a=b"],
+        *["[ucernvm-begin]", "[ucernvm-end]", "[ucernvm-begin] \r", "key = v", "a='b'", "resize_rootfs=off"],
+        *[
+            "#cloud-config",
+            "users:",
+            "- name: b",
+            "  - &a {x: *a}",
+            "k: |",
+            "  text",
+            "a: [",
+            "b: !x 1",
+            "<<: *a",
+            "\t- x",
+        ],
+        *[
+            "#cloud-config-archive",
+            "- content: 'a: 1'",
+            "#include",
+            "#cloud-boothook",
+            "merge_how: list(append)",
+            "k: 1",
+        ],
+        *["MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "--b", "--b--", "From nobody", "====", ""],
+        *["Content-Type: text/x-shellscript", "Content-Transfer-Encoding: base64", "I2Nsb3VkLWNvbmZpZwph", "é\ud800\0"],
+    ]
+)
+TEXTS = st.tuples(st.lists(LINES, max_size=30), st.sampled_from(["\n", "\r\n"])).map(
+    lambda drawn: drawn[1].join(drawn[0]).encode("utf-8", "surrogatepass")
+)
+
+
+def multipart(parts: list[bytes]) -> bytes:
+    head = b"From nobody\nContent-Type: multipart/mixed; boundary=o\nMIME-Version: 1.0\n\n"
+    return head + b"".join(b"--o\nContent-Transfer-Encoding: base64\n\n" + base64.b64encode(p) + b"\n" for p in parts)
+
+
+DOCUMENTS = st.recursive(
+    TEXTS | st.binary(max_size=200),
+    lambda inner: st.one_of(
+        inner.map(gzip.compress),
+        inner.map(base64.b64encode),
+        st.lists(inner, max_size=3).map(multipart),
+        st.tuples(inner, st.integers(0, 99)).map(lambda drawn: gzip.compress(drawn[0])[: -1 - drawn[1]]),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(user=DOCUMENTS, vendor=st.none() | TEXTS, said=st.booleans())
+def test_nothing_makes_it_fail_otherwise(user: bytes, vendor: bytes | None, said: bool) -> None:
+    """Any input yields a context whose findings can be shown, or an error of the user-data."""
+    try:
+        context = decode(Found("file", "test", user, vendor_data=vendor, base64=said))
+    except UserDataError:
+        return
+    for problem in context.problems:
+        assert problem.message.isprintable()
+        assert len(excerpt(context, problem.place)) <= WIDTH
+        assert 0 <= caret(context, problem.place) <= WIDTH + 1
+    for path in context.paths():
+        assert path in context.places
+    assert len({script.name for script in context.scripts}) == len(context.scripts)
+    for script in context.scripts:
+        assert script.text.startswith(b"#!")
+        assert "/" not in script.name
+    repr(values(context)).encode()
