@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -113,7 +113,8 @@ def read_options(name: str, model: type[M], context: Context) -> tuple[M | None,
         problems += [_overruled(context, entry, entries[0]) for entry in entries[1:] if entry.value != entries[0].value]
     if not values and not any(field.is_required() for field in model.model_fields.values()):
         # Most contextualizers have nothing to do, and making pydantic's validators is what costs time here.
-        return model.model_construct(), problems
+        # The mypy plugin gives `model_construct` the signature of the bound of M.
+        return cast("M", model.model_construct()), problems
     given = Given(values)
     while True:
         try:
