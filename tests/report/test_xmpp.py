@@ -141,6 +141,18 @@ async def test_an_original_component_is_understood_and_understands(store: Store,
         assert not jm.reports[0].noack
 
 
+async def test_the_presence_tells_the_state(store: Store, prosody: Prosody) -> None:
+    """With its reason, also the state that was entered before the connection stood."""
+    store.enter(State.BOOTING)
+    agent = prosody.jid("agent")
+    jm = Controller(prosody.jid("jm"), "pw", prosody.host, prosody.port, prosody.ca_file, watch=(agent,))
+    async with jm, Agent(store, prosody).running(), asyncio.timeout(10):
+        while await jm.presences.get() != ("", "booting"):
+            pass
+        store.enter(State.DEGRADED, "no user-data")
+        assert await jm.presences.get() == ("away", "degraded: no user-data")
+
+
 async def test_two_controllers_do_not_wait_for_each_other(store: Store, prosody: Prosody) -> None:
     """One that confirms nothing keeps only itself waiting."""
     async with (

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ucvm_agent.backoff import Backoff
+from ucvm_agent.errors import StoreError
 from ucvm_agent.report.courier import Courier
 from ucvm_agent.report.reporters import Reporters, make_reporters
 from ucvm_agent.settings import Settings
@@ -99,9 +100,11 @@ class Outbox:
 
         while True:
             self._changed.clear()
-            state, reason = await asyncio.to_thread(lambda: (self._store.state, self._store.reason))
-            if state is not None:
-                connection.set_status(*presence(state, reason))
+            # A faulty state file shows in the deliveries; the presence is not worth the end of the daemon.
+            with suppress(StoreError):
+                state, reason = await asyncio.to_thread(lambda: (self._store.state, self._store.reason))
+                if state is not None:
+                    connection.set_status(*presence(state, reason))
             await self._changed.wait()
 
 

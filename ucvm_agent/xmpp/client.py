@@ -96,6 +96,8 @@ class Connection:
 
     def set_status(self, show: Show, text: str) -> None:
         """Say how the VM is, now and after each reconnection."""
+        if (show, text) == self._status:
+            return
         self._status = (show, text)
         if self.connected:
             self._send_presence()
