@@ -125,7 +125,7 @@ def order_actions(
     for number, action in enumerate(actions):
         for resource in action.provides():
             makers[resource].append(number)
-    _add_requirements(edges, actions, makers, system)
+    _add_requirements(edges, actions, makers, {resource for resource in makers if _exists(resource, system)})
     order = list(linearize(dict(enumerate(edges.waits))))
     _add_shared_targets(edges, actions, order)
     position = {number: index for index, number in enumerate(order)}
@@ -149,13 +149,13 @@ def _declared(owners: Sequence[str], earlier: Mapping[str, Set[str]]) -> list[se
 
 
 def _add_requirements(
-    edges: _Edges, actions: Sequence[Action], makers: Mapping[Resource, Sequence[int]], system: System
+    edges: _Edges, actions: Sequence[Action], makers: Mapping[Resource, Sequence[int]], there: Set[Resource]
 ) -> None:
     turned: list[tuple[int, int, bool]] = []
     for number, action in enumerate(actions):
         for resource in sorted(action.requires()):
             others = [each for each in makers.get(resource, ()) if each != number]
-            essential = bool(others) and not _exists(resource, system)
+            essential = resource not in there
             before = [each for each in others if each < number]
             edges.waits[number].update(before)
             if essential:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from ucvm_agent.contextualize.actions import Change, Effect
 from ucvm_agent.contextualize.plan import Step
@@ -13,7 +13,13 @@ from ucvm_agent.userdata.context import Problem, Severity
 __all__ = ["Document", "Preview", "preview", "render_json", "render_text"]
 
 
-class ProblemItem(BaseModel):
+class Shown(BaseModel):
+    """The base of what the JSON form is made of; built when first used, since text needs none of it."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+class ProblemItem(Shown):
     """A problem in the JSON form; `line` counts from 1, and is null if unknown."""
 
     severity: Severity
@@ -23,7 +29,7 @@ class ProblemItem(BaseModel):
     hint: str
 
 
-class ActionItem(BaseModel):
+class ActionItem(Shown):
     """An action in the JSON form; `diff` is a unified diff, or for what has none a line that says the same."""
 
     contextualizer: str
@@ -33,7 +39,7 @@ class ActionItem(BaseModel):
     diff: str
 
 
-class Summary(BaseModel):
+class Summary(Shown):
     """How many actions there are of each effect, and problems of each severity."""
 
     create: int
@@ -46,7 +52,7 @@ class Summary(BaseModel):
     notes: int
 
 
-class Document(BaseModel):
+class Document(Shown):
     """The JSON form of a preview; `context` is the digest of the user-data."""
 
     source: str
