@@ -182,4 +182,8 @@ class Agent:
         except (UserDataError, PlanError) as error:
             self._enter(State.FAILED, str(error))
         else:
+            before = self._store.machine_id
             await carry_out(prepared, self._settings, self._store, self._enter)
+            if self._store.machine_id != before:
+                # This disk was cloned: the connections have still the name of the machine that it was.
+                self._told.put_nowait(signal.SIGHUP)

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 REASON_LENGTH = 500
 """Most characters of the reason that a state carries; `status` and the events hold the rest."""
 
+TOLD_PROBLEMS = 50
+"""Most problems of a context that are reported, …"""
+
+PROBLEM_LENGTH = 400
+"""… and most characters of each."""
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -126,8 +132,15 @@ def _received(prepared: Prepared) -> ContextReceived:
         digest=prepared.plan.context.digest,
         errors=severities[Severity.ERROR],
         warnings=severities[Severity.WARNING],
-        problems=tuple(f"{problem.severity}: {line}" for problem, line in _lines(prepared.plan)),
+        problems=_told(prepared.plan),
     )
+
+
+def _told(plan: Plan) -> tuple[str, ...]:
+    """Return what an event says of the problems: the first of them, since a message has its bounds."""
+    lines = [f"{problem.severity}: {line}"[:PROBLEM_LENGTH] for problem, line in _lines(plan)]
+    more = len(lines) - TOLD_PROBLEMS
+    return (*lines[:TOLD_PROBLEMS], f"… and {more} more: see `ucvm-agent --dry-run`") if more > 0 else tuple(lines)
 
 
 def _lines(plan: Plan) -> Iterator[tuple[Problem, str]]:

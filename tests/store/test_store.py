@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,16 @@ def test_a_forgotten_controller_holds_back_nothing(store: Store) -> None:
     assert store.next_event("old") is None
 
 
+def test_an_event_of_another_version_holds_up_nothing(store: Store) -> None:
+    """What this version cannot read counts as refused, and the next one is delivered."""
+    store.add_reporter("c")
+    store.emit(Note(message="old"))
+    with closing(sqlite3.connect(store.path)) as db, db:
+        db.execute("""UPDATE events SET document = '{"kind": "of old"}'""")
+    event = store.emit(Note(message="new"))
+    assert store.next_event("c") == event
+
+
 def test_a_cloned_disk_becomes_another_machine(store: Store) -> None:
     """The same instance keeps its identity; another instance-id gets a new one."""
     before = store.machine_id
@@ -116,6 +128,7 @@ def test_the_journal_entry_and_its_event_are_one(store: Store) -> None:
 
 WRITER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from ucvm_agent.events import State
 from ucvm_agent.store import Store

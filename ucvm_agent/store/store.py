@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
+import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from ucvm_agent.errors import StoreError
 from ucvm_agent.events import Body, Event, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.store.schema import open_writer, translated
+
+log = structlog.get_logger()
 
 FILE_NAME = "state.db"
 KEPT_EVENTS = 1000
@@ -227,23 +230,25 @@ class Store:
                     db.execute("DELETE FROM deliveries WHERE reporter = ?", (name,))
 
     def next_event(self, reporter: str) -> Event | None:
-        """Return the oldest event that this controller does not have yet."""
-        row = self._db_row(
-            "SELECT document FROM events WHERE seq > (SELECT seq FROM deliveries WHERE reporter = ?)"
+        """Return the oldest event that this controller does not have yet.
+
+        One that another version of this program wrote, and that means nothing to this one, counts as refused.
+        """
+        while row := self._db_row(
+            "SELECT document, seq FROM events WHERE seq > (SELECT seq FROM deliveries WHERE reporter = ?)"
             " ORDER BY seq LIMIT 1",
             (reporter,),
-        )
-        return Event.model_validate_json(row[0]) if row else None
+        ):
+            try:
+                return Event.model_validate_json(row[0])
+            except ValidationError:
+                log.error("an event of another version is left out", controller=reporter, seq=row[1])
+                self._advance(reporter, row[1], refused=True, error="")
+        return None
 
     def delivered(self, reporter: str, event: Event, *, refused: bool = False, error: str = "") -> None:
         """Note that the controller has this event and all before it (or refused this one for good)."""
-        now = _now().isoformat()
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE deliveries SET seq = max(seq, ?), delivered = ?, tried = ?, refused = refused + ?,"
-                " error = ? WHERE reporter = ?",
-                (event.seq, now, now, int(refused), error, reporter),
-            )
+        self._advance(reporter, event.seq, refused=refused, error=error)
 
     def undelivered(self, reporter: str, error: str) -> None:
         """Note that a controller could not be told just now, and why."""
@@ -254,6 +259,15 @@ class Store:
             )
 
     # Plumbing
+
+    def _advance(self, reporter: str, seq: int, *, refused: bool, error: str) -> None:
+        now = _now().isoformat()
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE deliveries SET seq = max(seq, ?), delivered = ?, tried = ?, refused = refused + ?,"
+                " error = ? WHERE reporter = ?",
+                (seq, now, now, int(refused), error, reporter),
+            )
 
     def _queue(self, db: sqlite3.Connection, body: Body) -> Event:
         self._queued = True
