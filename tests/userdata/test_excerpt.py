@@ -102,6 +102,58 @@ def test_secrets_are_masked(text: str, line: int, expected: str) -> None:
     assert shown == expected
 
 
+DOCUMENT = f"""#cloud-config
+password: {SECRET}
+users:
+- name: ada
+  passwd: >-
+    {SECRET}
+  plain_text_passwd:
+      "{SECRET}
+      {SECRET}"
+- {{name: bob, hashed_passwd: {SECRET}}}
+chpasswd:
+  expire: false
+  list: |
+    root:{SECRET}
+    ada:{SECRET}
+  users:
+  - {{name: ada, password: {SECRET}}}
+ssh_keys:
+  rsa_private: |
+    {SECRET}
+reporting:
+  hook: {{type: webhook, endpoint: https://u:{SECRET}@h/x, token_secret: {SECRET}}}
+write_files:
+- path: /x
+  content: |
+    db_password = {SECRET}
+    -----BEGIN PRIVATE KEY-----
+    {SECRET}
+    -----END PRIVATE KEY-----
+runcmd:
+- [sh, -c, "echo ada:{SECRET} | chpasswd"]
+- curl --user ada:{SECRET} https://x
+[cernvm]
+users=ada:ada:{SECRET},bob:bob:{SECRET}
+x509-cert={SECRET}
+contextualization_key=id:{SECRET}
+ {SECRET}
+[ucernvm-begin]
+cernvm_inject={SECRET}
+cvm_cluster_pin = {SECRET}
+"""
+
+
+@pytest.mark.parametrize("damage", ["", "\t- [\n"])
+def test_no_line_of_a_whole_document_shows_a_secret(damage: str) -> None:
+    """Whether or not the text can be parsed, and wherever the line is cut."""
+    text = DOCUMENT.replace("users:\n", f"users:\n{damage}", 1)
+    for line, written in enumerate(text.splitlines(), 1):
+        for column in (1, len(written)):
+            assert SECRET not in show(text, line, column)
+
+
 def test_a_long_line_is_cut_around_its_column() -> None:
     """And the caret points at the same character."""
     text = "a: [" + ", ".join(f"item{number:04d}" for number in range(300)) + "]"

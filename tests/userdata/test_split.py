@@ -45,6 +45,15 @@ def test_cloud_config_goes_on_after_sections(read: Decode) -> None:
     assert [line for _, line, _ in findings(context)] == [7]
 
 
+def test_forgotten_first_line_does_not_overwrite_options(read: Decode) -> None:
+    """A YAML key with a list beneath it is no empty option, as it was in the original."""
+    context = read(f"{SECTIONS}users:\n  - name: ada\n")
+    assert values(context) == {"[cernvm]": {"users": "bob:bob:x"}}
+    (problem,) = context.problems
+    assert problem.place.line == 3
+    assert "#cloud-config" in problem.hint
+
+
 def test_cloud_config_goes_on_after_a_block(read: Decode) -> None:
     """The bootloader found its block anywhere."""
     context = read(f"#cloud-config\nhostname: a\n{BLOCK}timezone: UTC\n")

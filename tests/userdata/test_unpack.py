@@ -166,6 +166,31 @@ def multiply_aliases(form: str) -> bytes:
 
 
 @pytest.mark.parametrize(
+    ("count", "accepted"),
+    [(1_000, True), (1_001, False)],
+)
+def test_a_thousand_parts_are_accepted(read: Decode, count: int, accepted: bool) -> None:
+    """And not one more."""
+    data = nest_mime(1) + b"\n[a]\nx=y\n--b0\n" * (count - 1) + b"\n[a]\nx=y\n--b0--\n"
+    if accepted:
+        assert len(read(data).parts) == count
+    else:
+        with pytest.raises(BoundExceeded):
+            read(data)
+
+
+@pytest.mark.parametrize(("depth", "accepted"), [(32, True), (33, False)])
+def test_thirty_two_multiparts_inside_each_other_are_accepted(read: Decode, depth: int, accepted: bool) -> None:
+    """And not one more."""
+    data = nest_mime(depth) + b"\n" + SECTIONS
+    if accepted:
+        assert values(read(data)) == EXPECTED
+    else:
+        with pytest.raises(BoundExceeded):
+            read(data)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         pytest.param(gzip.compress(b"\0" * 2**26), id="gzip"),

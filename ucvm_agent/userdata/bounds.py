@@ -38,7 +38,7 @@ class Bounds:
     """
 
     def __init__(self, prefix: str = "") -> None:
-        self._left = {"bytes": MAX_UNPACKED, "inflated": MAX_INFLATED, "parts": MAX_PARTS}
+        self._left = {"bytes": MAX_UNPACKED, "inflated": MAX_INFLATED, "parts": MAX_PARTS, "containers": MAX_PARTS}
         self._left |= {"lines": MAX_LINES, "values": MAX_VALUES}
         self._prefix = prefix
         self._named = 0
@@ -59,6 +59,10 @@ class Bounds:
     def count_values(self, count: int, where: str) -> None:
         """Count values of a YAML text."""
         self._take("values", count, f"has more than {MAX_VALUES:,} values", where)
+
+    def count_containers(self, count: int, where: str) -> None:
+        """Count multiparts, which are no parts themselves."""
+        self._take("containers", count, f"has more than {MAX_PARTS:,} multiparts", where)
 
     def count_parts(self, count: int, where: str) -> None:
         """Count parts, whatever they hold."""

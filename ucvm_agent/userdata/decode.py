@@ -111,7 +111,7 @@ def _read_piece(container: Piece, document: _Document) -> None:
         shown = scrub(raw)
         text = _Text(piece, raw.split("\n"), shown.split("\n"))
         regions = split(text.lines, None if is_undecided(piece.content_type) else declared)
-        document.bounds.count_parts(sum(len(region.spans) for region in regions), piece.name)
+        document.bounds.count_parts(sum(len(region.spans) for region in regions[1:]), piece.name)
         content_type = piece.content_type or (str(regions[0].format) if regions else "text/plain")
         document.parts.append(Part(piece.name, content_type, shown))
         if header := piece.header("launch-index"):

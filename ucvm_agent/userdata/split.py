@@ -21,6 +21,7 @@ _WHOLE = (Format.INCLUDE, Format.INCLUDE_ONCE, Format.PART_HANDLER, Format.JINJA
 """Formats in which a `#` or a word in brackets may mean anything, so that only well-known sections stop them."""
 _YAML_KEY = re.compile(r"[A-Za-z_][\w-]*:(?:\s|$)")
 _YAML_KEY_ALONE = re.compile(r"[A-Za-z_][\w-]*:\s*(?:#.*)?$")
+_YAML_BENEATH = re.compile(r"\s*- |\s+[\w-]+:(?:\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,20 @@ class _Splitter:
                 return line
         return None
 
+    def _is_yaml(self, position: int) -> bool:
+        """Tell whether a line among INI options is a key of cloud-config.
+
+        A key with a list or mapping beneath it always is; other keys are if the text had cloud-config before
+        and they stand apart from the options.
+        """
+        line = self._lines[position]
+        if not _YAML_KEY.match(line):
+            return False
+        if self._yaml is not None and not self._lines[position - 1].strip():
+            return True
+        following = self._lines[position + 1] if position + 1 < len(self._lines) else ""
+        return bool(_YAML_KEY_ALONE.match(line)) and _YAML_BENEATH.match(following) is not None
+
     def _find_stop(self, opened: Format, start: int) -> int:
         """Return the position of the first line after `start` that is not of the format any more."""
         if opened in _SCRIPTS:
@@ -135,7 +150,7 @@ class _Splitter:
         if opened is Format.UCERNVM:
             return _find_block_stop(self._lines, start)
         for position in range(start + 1, len(self._lines)):
-            if opened is Format.AMICONFIG and self._yaml is not None and _is_yaml_again(self._lines, position):
+            if opened is Format.AMICONFIG and self._is_yaml(position):
                 return position
             inner = inner_format(self._lines[position])
             if inner is None or inner is opened is Format.AMICONFIG:
@@ -174,14 +189,3 @@ def _find_script_stop(lines: Sequence[str], start: int) -> int:
 
 def _find_known_header(lines: Sequence[str], start: int) -> int:
     return next((position for position in range(start + 1, len(lines)) if is_known_header(lines[position])), len(lines))
-
-
-def _is_yaml_again(lines: Sequence[str], position: int) -> bool:
-    """Tell whether a line among INI options is a key of the cloud-config that stood before the sections."""
-    line = lines[position]
-    if not _YAML_KEY.match(line):
-        return False
-    if not lines[position - 1].strip():
-        return True
-    following = lines[position + 1] if position + 1 < len(lines) else ""
-    return bool(_YAML_KEY_ALONE.match(line)) and following.startswith((" ", "- "))

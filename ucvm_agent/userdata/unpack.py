@@ -123,7 +123,11 @@ def _open_message(piece: Piece, bounds: Bounds, problems: Problems) -> list[Piec
 
     inside = []
     for part in read_message(piece, problems):
-        bounds.count_parts(1, piece.name)
-        name = piece.name if part.is_container else bounds.name_part(part.name)
-        inside.append(replace(part, name=name, depth=piece.depth + 1))
+        if part.is_container:
+            bounds.count_containers(1, piece.name)
+            depth = piece.depth + piece.is_container  # the headers of a message are no layer of their own
+            inside.append(replace(part, name=piece.name, depth=depth))
+        else:
+            bounds.count_parts(1, piece.name)
+            inside.append(replace(part, name=bounds.name_part(part.name), depth=piece.depth + 1))
     return inside
