@@ -22,7 +22,7 @@ install_environment() {
   [ -f .venv/made-from ] && [ "$(cat .venv/made-from)" = "$wanted" ] && return
   python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
   echo "installing the Python packages into .venv"
-  python3 -m venv --clear .venv
+  python3 -m venv .venv
   .venv/bin/pip install --quiet --disable-pip-version-check --editable '.[test,controller]'
   echo "$wanted" >.venv/made-from
 }

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ucvm_agent.store import Store
 from ucvm_agent.store.lock import hold
+from ucvm_agent.store.store import Store
 
 AGENT = [sys.executable, "-m", "ucvm_agent"]
 CONTEXTS = Path(__file__).parent / "data" / "contexts"

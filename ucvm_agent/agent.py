@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent import sources
-from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_file
+from ucvm_agent.application import carry_out
+from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, UserDataError
 from ucvm_agent.events import Note, State
 from ucvm_agent.notify import Notify
 from ucvm_agent.report.outbox import Outbox
-from ucvm_agent.store import Store, lock
+from ucvm_agent.store import lock
+from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
     from ucvm_agent.log import Stamp

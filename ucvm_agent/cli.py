@@ -149,8 +149,10 @@ def apply(arguments: argparse.Namespace) -> int:
     """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data."""
     if "dry_run" in arguments:
         return dry_run(arguments)
-    from ucvm_agent.contextualization import boot_id, carry_out, discover, prepare, state_file
-    from ucvm_agent.store import Store, lock
+    from ucvm_agent.application import carry_out
+    from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
+    from ucvm_agent.store import lock
+    from ucvm_agent.store.store import Store
 
     settings = _settings(arguments)
     path = state_file(settings)

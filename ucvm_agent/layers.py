@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from ucvm_agent.errors import SettingsError
 from ucvm_agent.settings import Settings, leaves
@@ -135,8 +134,17 @@ def _kernel_layer(command_line: str) -> Layer:
 
 
 def _nested(values: Mapping[str, str], prefix: str, delimiter: str) -> Tree:
-    source = EnvSettingsSource(Settings, env_prefix=prefix, env_nested_delimiter=delimiter)
-    source.env_vars = {name.lower(): value for name, value in values.items() if name.startswith(prefix)}
+    given = {name.lower(): value for name, value in values.items() if name.startswith(prefix)}
+    if not given:
+        return {}
+    # Loaded for those who use these layers: a dry run has to start fast.
+    from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+    class Written(Settings, BaseSettings):
+        model_config = SettingsConfigDict(enable_decoding=False)
+
+    source = EnvSettingsSource(Written, env_prefix=prefix, env_nested_delimiter=delimiter)
+    source.env_vars = given
     return source()
 
 

@@ -24,7 +24,7 @@ from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError, StoreError
 from ucvm_agent.events import ActionEnded, AnyBody, Contextualized
 from ucvm_agent.sources.base import Metadata
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 
 Made = list[str]
 

@@ -37,8 +37,7 @@ from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.events import ActionEnded, Body
 from ucvm_agent.sources.base import Metadata
-from ucvm_agent.store import Store
-from ucvm_agent.store.store import JournalEntry
+from ucvm_agent.store.store import JournalEntry, Store
 
 BUSYBOX = Path("/bin/busybox")
 

@@ -18,8 +18,8 @@ from ucvm_agent.contextualize.apply import apply
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.render import Document, preview, render_json, render_text
 from ucvm_agent.contextualize.system import System
-from ucvm_agent.store import Store
 from ucvm_agent.store.journal import SavedJournal
+from ucvm_agent.store.store import Store
 from ucvm_agent.userdata.context import Part, Place, Problem, Severity
 
 GOLDEN = Path(__file__).parent.parent / "data/render"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.prosody import Prosody
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters, make_reporters
 from ucvm_agent.settings import Settings
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 
 
 class Scripted(Reporter):

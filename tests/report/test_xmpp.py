@@ -21,7 +21,7 @@ from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters
 from ucvm_agent.report.xmpp import REPEAT_SECONDS, XmppReporter
 from ucvm_agent.settings import Xmpp
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 from ucvm_agent.xmpp.client import Connection
 from ucvm_agent.xmpp.stanzas import event_message, read_event
 

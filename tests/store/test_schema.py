@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ucvm_agent.errors import StoreAbsent, StoreBusy, StoreDamaged, StoreError, StoreNewer
-from ucvm_agent.store import Store, schema
+from ucvm_agent.store import schema
 from ucvm_agent.store.schema import MIGRATIONS, open_reader, open_writer
+from ucvm_agent.store.store import Store
 
 
 def sound(path: Path) -> None:

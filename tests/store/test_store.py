@@ -15,8 +15,7 @@ import pytest
 
 from ucvm_agent.events import ActionEnded, ContextReceived, Note, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
-from ucvm_agent.store import JournalEntry, Store
-from ucvm_agent.store.store import KEPT_EVENTS
+from ucvm_agent.store.store import KEPT_EVENTS, JournalEntry, Store
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from ucvm_agent.events import State
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 store = Store(Path(sys.argv[1]), "boot")
 for number in range(10**9):
     event = store.enter(State.READY if number % 2 else State.WORKING, str(number))

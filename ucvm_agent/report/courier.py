@@ -11,7 +11,7 @@ from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, StoreError
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from ucvm_agent.errors import StoreError
 from ucvm_agent.report.courier import Courier
 from ucvm_agent.report.reporters import Reporters, make_reporters
 from ucvm_agent.settings import Settings
-from ucvm_agent.store import Store
+from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
     from ucvm_agent.xmpp.client import Connection

@@ -1,8 +1,8 @@
 """The durable state of a VM: one SQLite file.
 
-`schema.py` opens and migrates it, `store.py` is what the other rooms use, `status.py` reads it without a daemon.
+`schema.py` opens and migrates it, `store.py` is what the other rooms use, `status.py` and `journal.py` read it
+without a daemon, `lock.py` keeps agents apart. Nothing is imported here: a dry run without a state needs no SQLite.
 """
 
-from ucvm_agent.store.store import Delivery, JournalEntry, Outcome, Store
-
-__all__ = ["Delivery", "JournalEntry", "Outcome", "Store"]
+FILE_NAME = "state.db"
+"""The file, in the folder of the state."""

@@ -24,7 +24,6 @@ from ucvm_agent.store.schema import open_writer, translated
 
 log = structlog.get_logger()
 
-FILE_NAME = "state.db"
 KEPT_EVENTS = 1000
 """Events that stay after every controller has them, for `status`."""
 
