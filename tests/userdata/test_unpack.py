@@ -205,6 +205,8 @@ def test_thirty_two_multiparts_inside_each_other_are_accepted(read: Decode, dept
         pytest.param(nest_mime(10_000), id="MIME too deep"),
         pytest.param(nest_mime(1) + b"\n\n--b0\n" * 2_000, id="MIME in too many parts"),
         pytest.param(b"[a]\nx=y\n#cloud-config\n" * 2_000, id="too many changes of format"),
+        pytest.param(b"#!/bin/sh\ncat <<A\n[amiconfig]\n" * 80_000, id="too many scripts that never end"),
+        pytest.param(b"#cloud-config\nk: v\n[x]\na=b\n\n" * 50_000, id="too many interruptions"),
         pytest.param(b"[a]\n" + b"x=y\n" * 300_000, id="too many lines"),
         pytest.param(b"x" * (2**24 + 1), id="too large"),
     ],

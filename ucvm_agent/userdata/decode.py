@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from types import MappingProxyType
 
 from ucvm_agent.sources.base import Found
@@ -59,6 +58,11 @@ class _Text:
     piece: Piece
     raw: list[str]
     lines: list[str]
+    regions: list[Region]
+
+    def place(self, region: Region) -> Place:
+        """Return where a region begins."""
+        return Place(self.piece.name, region.start + 1, 1)
 
 
 def decode(found: Found) -> Context:
@@ -109,28 +113,28 @@ def _read_piece(container: Piece, document: _Document) -> None:
             continue
         document.bounds.count_lines(raw.count("\n"), piece.name)
         shown = scrub(raw)
-        text = _Text(piece, raw.split("\n"), shown.split("\n"))
-        regions = split(text.lines, None if is_undecided(piece.content_type) else declared)
+        lines = shown.split("\n")
+        regions = split(lines, None if is_undecided(piece.content_type) else declared)
         document.bounds.count_parts(sum(len(region.spans) for region in regions[1:]), piece.name)
         content_type = piece.content_type or (str(regions[0].format) if regions else "text/plain")
         document.parts.append(Part(piece.name, content_type, shown))
         if header := piece.header("launch-index"):
             message = f"Launch-Index {header[:10]} is not supported yet; the part is used on every instance"
             document.problems.warning(piece.place, message)
-        for region, following in zip_longest(regions, regions[1:]):
-            _READERS[region.format](text, region, following, document)
+        text = _Text(piece, raw.split("\n"), lines, regions)
+        for region in regions:
+            _READERS[region.format](text, region, document)
 
 
-def _read_cloud_config(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+def _read_cloud_config(text: _Text, region: Region, document: _Document) -> None:
     from ucvm_agent.userdata.cloud_config import parse_cloud_config  # YAML is slow to import, and not always there
 
     piece = text.piece
-    place = Place(piece.name, region.start + 1, 1)
     config = parse_cloud_config(
         region.text(text.lines), piece.name, region.start + 1, document.bounds, document.problems
     )
     if config:
-        mergers = take_mergers(config, piece.header("merge-type"), place, document.problems)
+        mergers = take_mergers(config, piece.header("merge-type"), text.place(region), document.problems)
         document.config = mergers.merge(document.config, config)
     if len(region.spans) > 1:
         place = Place(piece.name, region.spans[1].start + 1, 1)
@@ -138,7 +142,7 @@ def _read_cloud_config(text: _Text, region: Region, following: Region | None, do
         document.problems.warning(place, message, "keep the lines of a format together, or use a MIME multipart")
 
 
-def _read_archive(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+def _read_archive(text: _Text, region: Region, document: _Document) -> None:
     from ucvm_agent.userdata.archive import read_archive  # as above
 
     yaml_text = region.text(text.lines)
@@ -146,39 +150,37 @@ def _read_archive(text: _Text, region: Region, following: Region | None, documen
         _read_piece(piece, document)
 
 
-def _read_script(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+def _read_script(text: _Text, region: Region, document: _Document) -> None:
     lines = [line for _, line in region.rows(text.raw)]
-    place = Place(text.piece.name, region.start + 1, 1)
     if any(line.strip() for line in text.lines[: region.start]):
         message = "a script that does not begin the text: the original never ran it; it is run after contextualization"
-        document.problems.warning(place, message, "let the script be first, or use a MIME multipart")
-    script = read_script(text.piece, lines, region.start + 1, mixed=following is not None, problems=document.problems)
-    document.scripts.append(script)
+        document.problems.warning(text.place(region), message, "let the script be first, or use a MIME multipart")
+    mixed = region is not text.regions[-1]
+    document.scripts.append(read_script(text.piece, lines, text.place(region), mixed=mixed, problems=document.problems))
 
 
-def _read_boothook(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+def _read_boothook(text: _Text, region: Region, document: _Document) -> None:
     lines = [line for _, line in region.rows(text.raw)]
-    document.boothooks.append(read_boothook(text.piece, lines, region.start + 1, document.problems))
+    document.boothooks.append(read_boothook(text.piece, lines, text.place(region), document.problems))
 
 
-def _read_amiconfig(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+def _read_amiconfig(text: _Text, region: Region, document: _Document) -> None:
     sections = parse_sections(region.rows(text.lines), text.piece.name, document.problems)
     add_sections(document.sections, sections)
 
 
-def _read_ucernvm(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
-    place = Place(text.piece.name, region.start + 1, 1)
+def _read_ucernvm(text: _Text, region: Region, document: _Document) -> None:
     if UCERNVM in document.sections:
         first = document.sections[UCERNVM].place
         message = f"a second [ucernvm-begin] block is ignored, as in the original; the first is on line {first.line}"
-        document.problems.warning(place, message, "unite the blocks")
+        document.problems.warning(text.place(region), message, "unite the blocks")
         return
     last_line = len(text.lines) if text.lines[-1] else 0
     block = parse_block(list(region.rows(text.lines)), text.piece.name, last_line, document.problems)
     document.sections[UCERNVM] = block
 
 
-def _read_unknown(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
+def _read_unknown(text: _Text, region: Region, document: _Document) -> None:
     """Skip prose; comments need no mention."""
     rows = [(number, line) for number, line in region.rows(text.lines) if line.strip() and line.lstrip()[0] not in "#;"]
     if not rows:
@@ -196,8 +198,8 @@ def _read_unknown(text: _Text, region: Region, following: Region | None, documen
         _skip(place, f"{len(rows)} lines" if len(rows) > 1 else "a line", document, hint)
 
 
-def _refuse(text: _Text, region: Region, following: Region | None, document: _Document) -> None:
-    place = Place(text.piece.name, region.start + 1, 1)
+def _refuse(text: _Text, region: Region, document: _Document) -> None:
+    place = text.place(region)
     if region.format is Format.UPSTART:
         document.problems.warning(place, "an upstart job has no effect: there is no upstart any more", "use systemd")
         return
@@ -209,7 +211,7 @@ def _skip(place: Place, what: str, document: _Document, hint: str) -> None:
     document.problems.warning(place, f"{what} skipped: expected {EXPECTED}", hint)
 
 
-_READERS: dict[Format, Callable[[_Text, Region, Region | None, _Document], None]] = {
+_READERS: dict[Format, Callable[[_Text, Region, _Document], None]] = {
     Format.CLOUD_CONFIG: _read_cloud_config,
     Format.ARCHIVE: _read_archive,
     Format.SCRIPT: _read_script,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 
 from ucvm_agent.userdata.context import Frequency, Place, Script, Stage
 from ucvm_agent.userdata.piece import Piece
@@ -24,15 +25,14 @@ _FREQUENCIES = {
 }
 
 
-def read_script(piece: Piece, lines: list[str], first_line: int, *, mixed: bool, problems: Problems) -> Script:
+def read_script(piece: Piece, lines: list[str], place: Place, *, mixed: bool, problems: Problems) -> Script:
     """Return the script that a part consists of or begins with.
 
     Arguments:
         lines: its lines without line feeds; what was no UTF-8 in surrogate escapes.
-        first_line: the number of the first of them.
+        place: where the first of them is.
         mixed: a section or cloud-config follows it in the same text; the original ran on into it.
     """
-    place = Place(piece.name, first_line, 1)
     lines = _without_returns(lines, place, problems)
     lines = _without_tail(lines) if mixed else lines
     if not lines[0].startswith("#!") or not lines[0][2:].strip():
@@ -43,17 +43,16 @@ def read_script(piece: Piece, lines: list[str], first_line: int, *, mixed: bool,
         problems.warning(place, message, f"write {_SHELL}, {_SHELL}.before or {_SHELL}.after for old images")
     if mixed and not ends_by_itself(lines):
         message = "the script has no exit before what follows it; the original ran those lines as commands"
-        problems.warning(Place(piece.name, first_line + len(lines) - 1, 1), message, "end the script with exit 0")
+        problems.warning(replace(place, line=place.line + len(lines) - 1), message, "end the script with exit 0")
     stage = Stage.BEFORE if _BEFORE.match(lines[0]) else Stage.AFTER
     lines[0] = _SUFFIX.sub("", lines[0])
     frequency = _FREQUENCIES.get(piece.content_type, Frequency.INSTANCE)
     return Script(piece.name, _encode(lines), stage, frequency, place)
 
 
-def read_boothook(piece: Piece, lines: list[str], first_line: int, problems: Problems) -> Script:
+def read_boothook(piece: Piece, lines: list[str], place: Place, problems: Problems) -> Script:
     """Return a boothook: run early at each boot, as it is but for its first line, by the shell if it names nothing."""
     skipped = int(lines[0].startswith("#cloud-boothook"))
-    place = Place(piece.name, first_line, 1)
     lines = _without_returns(lines[skipped:], place, problems)
     if not lines or not lines[0].startswith("#!"):
         lines.insert(0, _SHELL)

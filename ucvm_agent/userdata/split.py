@@ -87,6 +87,7 @@ class _Splitter:
         self._lines = lines
         self._yaml: Region | None = None
         self._interrupted: Region | None = None
+        self._quotes_are_even = True
 
     def read(self, region: Region, start: int) -> int:
         """Give a region the lines from `start` on that are its own; return the position after them."""
@@ -146,7 +147,7 @@ class _Splitter:
     def _find_stop(self, opened: Format, start: int) -> int:
         """Return the position of the first line after `start` that is not of the format any more."""
         if opened in _SCRIPTS:
-            return _find_script_stop(self._lines, start)
+            return self._find_script_stop(start)
         if opened is Format.UCERNVM:
             return _find_block_stop(self._lines, start)
         for position in range(start + 1, len(self._lines)):
@@ -159,6 +160,24 @@ class _Splitter:
                 return position
         return len(self._lines)
 
+    def _find_script_stop(self, start: int) -> int:
+        """Return where a script stops: at the first section or cloud-config that is not inside quotes.
+
+        In other languages than the shell, and where the quotes do not come out even, only sections that the
+        original knew stop it.
+        """
+        lines = self._lines
+        interpreter = next((line for line in lines[start : start + 2] if line.startswith("#!")), "#!/bin/sh")
+        if not self._quotes_are_even or not is_shell(interpreter):
+            return _find_known_header(lines, start)
+        quotation = Quotation()
+        for position in range(start + 1, len(lines)):
+            if not quotation.inside and inner_format(lines[position]) not in (None, Format.SCRIPT):
+                return position
+            quotation.read(lines[position])
+        self._quotes_are_even = not quotation.inside
+        return len(lines) if self._quotes_are_even else _find_known_header(lines, start)
+
 
 def _find_block_stop(lines: Sequence[str], start: int) -> int:
     """Return where a bootloader block stops: after its end marker, or where something else begins."""
@@ -168,23 +187,6 @@ def _find_block_stop(lines: Sequence[str], start: int) -> int:
         if position > start and inner_format(lines[position]) is not None:
             return position
     return len(lines)
-
-
-def _find_script_stop(lines: Sequence[str], start: int) -> int:
-    """Return where a script stops: at the first section or cloud-config that is not inside quotes.
-
-    In other languages than the shell, and where the quotes do not come out even, only sections that the
-    original knew stop it.
-    """
-    interpreter = next((line for line in lines[start : start + 2] if line.startswith("#!")), "#!/bin/sh")
-    if not is_shell(interpreter):
-        return _find_known_header(lines, start)
-    quotation = Quotation()
-    for position in range(start + 1, len(lines)):
-        if not quotation.inside and inner_format(lines[position]) not in (None, Format.SCRIPT):
-            return position
-        quotation.read(lines[position])
-    return _find_known_header(lines, start) if quotation.inside else len(lines)
 
 
 def _find_known_header(lines: Sequence[str], start: int) -> int:
