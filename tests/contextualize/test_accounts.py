@@ -403,6 +403,13 @@ async def test_root_gets_keys_beneath_an_empty_root(tmp_path: Path) -> None:
         await AuthorizeKeys(user="atlas", keys=(KEY,)).apply(target)
 
 
+def test_a_preview_assumes_groups_that_an_earlier_action_makes(target: Target) -> None:
+    """A user whose groups come with the same plan is previewed as the plan will make it."""
+    user = EnsureUser(name="root", primary_group="physics", groups=("grid", "odd@name"), create_home=False)
+    change = user.preview(target.system)
+    assert change.summary == "primary group root becomes physics, in group grid, in group odd@name"
+
+
 def test_members_are_united(target: Target) -> None:
     """Members who are there stay, names that are no users yet are added all the same."""
     before = read_accounts(target.system.read)

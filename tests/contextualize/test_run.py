@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -103,6 +104,14 @@ async def reach_gate(folder: Path) -> int:
     return await asyncio.to_thread(os.open, folder / "gate", os.O_WRONLY)
 
 
+async def leave_gate(gate: int) -> None:
+    """Close the gate's descriptor once nobody stands at the gate any more."""
+    readers = select.poll()
+    readers.register(gate, 0)  # reports only that the last reader is gone
+    await asyncio.to_thread(readers.poll)
+    os.close(gate)
+
+
 async def test_the_agent_is_killed_and_the_script_ends_once(tmp_path: Path, target: Target) -> None:
     """A script survives kill -9 of its agent; the next agent waits for it and takes its result."""
     script = gated_script(tmp_path)
@@ -154,8 +163,8 @@ async def test_a_script_that_died_with_the_machine_runs_again(tmp_path: Path, ta
         first.kill()
         supervisor, shell = map(int, (tmp_path / "done").read_text().split()[1:])
         os.kill(supervisor, signal.SIGKILL)
-        os.kill(shell, signal.SIGKILL)
-        os.close(gate)
+        os.killpg(shell, signal.SIGKILL)
+        await leave_gate(gate)
         await first.wait()
     with capture_logs() as logs:
         second = asyncio.create_task(script.apply(target))

@@ -57,6 +57,17 @@ def with_members(accounts: Accounts, group: str, names: Iterable[str]) -> Accoun
     return changed
 
 
+def with_assumed_groups(accounts: Accounts, names: Iterable[str]) -> Accounts:
+    """Return the accounts with all these groups, for a preview: an earlier action may make those that are missing.
+
+    An assumed group has its name for a number.
+    """
+    for name in names:
+        if accounts.group.find(name) is None:
+            accounts = replace(accounts, group=accounts.group.put((name, "x", name, "")))
+    return accounts
+
+
 def with_user(accounts: Accounts, wanted: EnsureUser, today: date, stored_form: StoredForm) -> Accounts:
     """Return the accounts with this user, as wanted.
 

@@ -187,7 +187,8 @@ class EnsureUser(Action):
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`; a password is never shown, only that it changes."""
-        before = self._with_groups(read_accounts(system.read))
+        groups = [group for group in (self.primary_group, *self.groups) if group not in ("", self.name)]
+        before = account_changes.with_assumed_groups(read_accounts(system.read), groups)
         there = before.passwd.find(self.name)
         effect = Effect.UPDATE if there else Effect.CREATE
         try:
@@ -216,13 +217,6 @@ class EnsureUser(Action):
     @property
     def _wants_home(self) -> bool:
         return self.create_home and not (self.system and not self.home)
-
-    def _with_groups(self, accounts: Accounts) -> Accounts:
-        """Return the accounts with all groups that an earlier action may make."""
-        for name in filter(None, (self.primary_group, *self.groups)):
-            if accounts.group.find(name) is None and name != self.name:
-                accounts = account_changes.with_group(accounts, EnsureGroup(name=name))
-        return accounts
 
     def _compare(self, files: RootFS) -> tuple[Accounts, Accounts]:
         before = _read(files)

@@ -8,7 +8,6 @@ how far it came.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import re
 import shlex
@@ -125,7 +124,7 @@ class RunScript(Action):
         interpreter = parse_interpreter(self.text)
 
         def explain(ending: Ending) -> str:
-            if ending.code == errno.ENOENT and ending.way == "unstartable":
+            if ending.missing:
                 return f"the interpreter {interpreter[0]!r} does not exist"
             return f"script {self.name} {ending}"
 

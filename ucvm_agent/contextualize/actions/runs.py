@@ -12,6 +12,7 @@ its output, KEY.result how it ended. `supervisor.py` writes the last two. What a
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -57,6 +58,11 @@ class Ending:
     def good(self) -> bool:
         """Whether it succeeded."""
         return self.way is Way.EXITED and self.code == 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no such program."""
+        return self.way is Way.UNSTARTABLE and self.code == errno.ENOENT
 
     def __str__(self) -> str:
         match self.way:
