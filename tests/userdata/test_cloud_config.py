@@ -92,6 +92,14 @@ def test_a_key_that_comes_again_is_a_warning(read: Decode) -> None:
     assert findings(context) == [(Severity.WARNING, 4, "a is written again; line 2 has no effect")]
 
 
+@pytest.mark.parametrize("line", ["# cloud-config", " #cloud-config", "#Cloud-Config "])
+def test_the_first_line_is_understood_in_other_spellings(read: Decode, line: str) -> None:
+    """With a warning, since cloud-init would have skipped the text."""
+    context = read(f"{line}\nhostname: a\n")
+    assert values(context) == {"hostname": "a"}
+    assert [(severity, found) for severity, found, _ in findings(context)] == [(Severity.WARNING, 1)]
+
+
 def test_errors_never_show_a_value(read: Decode) -> None:
     """A password that YAML cannot read stays secret."""
     for value in (

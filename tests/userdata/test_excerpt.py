@@ -91,6 +91,8 @@ def test_other_names_are_not(name: str) -> None:
         (f"export TOKEN={SECRET}", 1, "export TOKEN=***"),
         (f"mysql --password {SECRET}", 1, "mysql --password ***"),
         (f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----", 2, "***"),
+        ("H4sIhunter2#### -cluster 1 -subcluster 0####", 1, "***#### -cluster 1 -subcluster 0####"),
+        ("blob " + "hunter2" * 20, 1, "blob ***"),
         ("hostname: node7", 1, "hostname: node7"),
         ("keyboard=us", 1, "keyboard=us"),
     ],

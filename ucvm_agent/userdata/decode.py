@@ -16,7 +16,7 @@ from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.amiconfig import parse_sections
 from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import UCERNVM, Context, Frozen, Part, Place, Script, freeze
-from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, is_undecided
+from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
 from ucvm_agent.userdata.merge import Mergers, take_mergers
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
@@ -136,6 +136,9 @@ def _read_cloud_config(text: _Text, region: Region, document: _Document) -> None
     if config:
         mergers = take_mergers(config, piece.header("merge-type"), text.place(region), document.problems)
         document.config = mergers.merge(document.config, config)
+    if first_line_format(first := text.lines[region.start]) and not first.startswith("#cloud-config"):
+        message = "this is taken for #cloud-config; cloud-init does not recognise it written like this"
+        document.problems.warning(text.place(region), message, "write #cloud-config at the very beginning")
     if len(region.spans) > 1:
         place = Place(piece.name, region.spans[1].start + 1, 1)
         message = "the cloud-config goes on here, after lines of another format"

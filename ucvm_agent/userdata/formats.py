@@ -61,6 +61,7 @@ KNOWN_SECTIONS = frozenset(_PLUGINS.split())
 
 _WORD = re.compile(r"\[[ \t]*([A-Za-z0-9_][\w.+-]*)[ \t]*\](.*)", re.DOTALL)
 _PHRASE = re.compile(r"\[([^\]\s](?:[^\]]*[^\]\s])?)\]\s*")
+_NEARLY_CLOUD_CONFIG = re.compile(r"\s*#\s*cloud-config\s*", re.IGNORECASE)
 _SCRIPT = re.compile(r"#![ \t]*/")
 
 
@@ -79,7 +80,7 @@ def first_line_format(line: str) -> Format | None:
     for beginning, known in FIRST_LINES:
         if line.startswith(beginning):
             return known
-    if re.fullmatch(r"#\s*cloud-config\s*", line, re.IGNORECASE):
+    if _NEARLY_CLOUD_CONFIG.fullmatch(line):
         return Format.CLOUD_CONFIG
     return inner_format(line)
 

@@ -26,6 +26,7 @@ _SHAPES = (
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), MASK),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.?[\w-]*"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), rf"\1 {MASK}"),
+    (re.compile(r"(?<![\w+/])(?!AAAA)[A-Za-z0-9+/]{60,}={0,2}|[A-Za-z0-9+/=]{8,}(?=####)"), MASK),
     (re.compile(r"(?<=\s)(-u|--user|-p|--proxy-user)([ =]?)(?:'[^']*'|\"[^\"]*\"|\S+)"), rf"\1\2{MASK}"),
 )
 _LOOK_BACK = 2_000
