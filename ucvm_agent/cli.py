@@ -248,7 +248,7 @@ def _rendered(shown: Preview, applied: Applied | None, arguments: argparse.Names
     from ucvm_agent.contextualize.render import render_json, render_text
 
     if getattr(arguments, "format", "text") == "json":
-        return render_json(shown)
+        return render_json(shown, applied)
     color = getattr(arguments, "color", "auto")
     terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    return render_text(shown, color=color == "always" or (color == "auto" and terminal))
+    return render_text(shown, applied, color=color == "always" or (color == "auto" and terminal))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
 
 from ucvm_agent.contextualize.actions import Change, Effect
@@ -10,13 +12,16 @@ from ucvm_agent.contextualize.preview import Preview, preview
 from ucvm_agent.contextualize.render_text import render_text
 from ucvm_agent.userdata.context import Problem, Severity
 
-__all__ = ["Document", "Preview", "preview", "render_json", "render_text"]
+if TYPE_CHECKING:
+    from ucvm_agent.contextualize.apply import Applied
+
+__all__ = ["Document", "End", "Preview", "preview", "render_json", "render_text"]
 
 
 class Shown(BaseModel):
     """The base of what the JSON form is made of; built when first used, since text needs none of it."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, from_attributes=True)
 
 
 class ProblemItem(Shown):
@@ -52,18 +57,44 @@ class Summary(Shown):
     notes: int
 
 
+class FailureItem(Shown):
+    """An action that failed, in the JSON form."""
+
+    contextualizer: str
+    kind: str
+    target: str
+    reason: str
+
+
+class End(Shown):
+    """How a plan that was carried out ended; `skipped` actions needed one that failed."""
+
+    changed: int
+    unchanged: int
+    failed: int
+    skipped: int
+    failures: list[FailureItem]
+    seconds: float
+
+
 class Document(Shown):
-    """The JSON form of a preview; `context` is the digest of the user-data."""
+    """The JSON form of a preview.
+
+    Arguments:
+        context: the digest of the user-data.
+        applied: there only if the plan was carried out after the preview.
+    """
 
     source: str
     context: str
     problems: list[ProblemItem]
     actions: list[ActionItem]
     summary: Summary
+    applied: End | None = None
 
 
-def render_json(preview: Preview) -> str:
-    """Return the preview as JSON: a `Document`."""
+def render_json(preview: Preview, applied: Applied | None = None) -> str:
+    """Return the preview, and how the plan ended if it was carried out, as JSON: a `Document`."""
     plan = preview.plan
     document = Document(
         source=preview.source,
@@ -76,8 +107,9 @@ def render_json(preview: Preview) -> str:
             warnings=preview.severities[Severity.WARNING],
             notes=preview.severities[Severity.NOTE],
         ),
+        applied=End.model_validate(applied) if applied else None,
     )
-    return document.model_dump_json(indent=2) + "\n"
+    return document.model_dump_json(indent=2, exclude=None if applied else {"applied"}) + "\n"
 
 
 def _problem_item(problem: Problem) -> ProblemItem:

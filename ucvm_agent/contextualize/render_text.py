@@ -5,12 +5,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from ucvm_agent.contextualize.actions import Change, Effect
 from ucvm_agent.contextualize.plan import Step
 from ucvm_agent.contextualize.preview import Preview
 from ucvm_agent.userdata.context import Context, Problem, Severity
 from ucvm_agent.userdata.excerpt import caret, excerpt
+
+if TYPE_CHECKING:
+    from ucvm_agent.contextualize.apply import Applied
 
 WIDTH = 80
 """Columns that sentences are wrapped to; lines of a diff are never broken."""
@@ -51,16 +55,20 @@ _DIFF_LINES = {
 """What a line of a diff begins with; the first that fits counts."""
 
 
-def render_text(preview: Preview, *, color: bool) -> str:
+def render_text(preview: Preview, applied: Applied | None = None, *, color: bool) -> str:
     """Return problems first, then what would be done, then one line that sums it up.
 
     Without colour it says the same. Control characters from the user-data are shown, never sent to the terminal.
+
+    Arguments:
+        applied: how the plan ended, if it was carried out after the preview.
     """
     paint = _painted if color else _plain
     blocks = [
         *(_problem(preview.plan.context, problem, paint) for problem in preview.plan.problems),
         *_contextualizers(preview, paint),
         [paint(Style.BOLD, line) for line in _wrapped(_summary(preview))],
+        *([_end(applied, paint)] if applied else []),
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
@@ -149,6 +157,19 @@ def _summary(preview: Preview) -> str:
     done = [f"{effects[Effect.NONE]} unchanged"] if effects[Effect.NONE] else []
     found = [_count(severities[each], each) for each in Severity if severities[each]]
     return "; ".join(filter(None, [", ".join([*(verbs or ["nothing to do"]), *done]), ", ".join(found)]))
+
+
+def _end(applied: Applied, paint: Paint) -> list[str]:
+    lines = []
+    for failure in applied.failures:
+        what = f"{failure.kind} {failure.target} of {failure.contextualizer}: {failure.reason}"
+        head, *rest = _wrapped(f"failed  {what}", further=" " * 8)
+        lines += [head.replace("failed", paint(Style.RED, "failed"), 1), *rest]
+    numbers = [f"{applied.changed} changed", f"{applied.unchanged} unchanged"]
+    numbers += [f"{applied.failed} failed"] * bool(applied.failed) + [f"{applied.skipped} skipped"] * bool(
+        applied.skipped
+    )
+    return [*lines, paint(Style.BOLD, f"done in {applied.seconds:.1f} s: {', '.join(numbers)}")]
 
 
 def _count(number: int, noun: str) -> str:
