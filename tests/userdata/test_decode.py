@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.userdata.conftest import Decode, findings, values
@@ -171,6 +171,7 @@ DOCUMENTS = st.recursive(
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(user=DOCUMENTS, vendor=st.none() | TEXTS, said=st.booleans())
+@example(user=b"Content-Type: text/x-shellscript\n  - x\nMIME-Version: 1.0", vendor=None, said=False)
 def test_nothing_makes_it_fail_otherwise(user: bytes, vendor: bytes | None, said: bool) -> None:
     """Any input yields a context whose findings can be shown, or an error of the user-data."""
     try:

@@ -20,6 +20,7 @@ from ucvm_agent.userdata.problems import Problems
 
 _MBOX = re.compile(rb"\s*From [^\n]*\n")
 _BLANK = re.compile(rb"(?:\A|\n)\r?(?:\n|\Z)")
+_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 _SECTION = re.compile(rb"^\[[\w.-]+\]", re.MULTILINE)
 
 
@@ -84,11 +85,17 @@ def _read_part(data: bytes, place: Place, problems: Problems) -> Piece:
     return Piece(
         name=headers.get_filename("") or "",
         data=_decode_transfer(body, str(headers.get("content-transfer-encoding", "")), place, problems),
-        content_type=headers.get_content_type() if "content-type" in headers else "",
+        content_type=_read_type(headers),
         charset=headers.get_content_charset("") or "",
         boundary=boundary if isinstance(boundary, str) else "",
         headers=tuple((name.lower(), str(value)) for name, value in headers.items()),
     )
+
+
+def _read_type(headers: Message) -> str:
+    """Return the MIME type without anything that does not belong there; empty if none is given."""
+    match = _TYPE.match(headers.get_content_type()) if "content-type" in headers else None
+    return match.group() if match else ""
 
 
 def _decode_transfer(body: bytes, encoding: str, place: Place, problems: Problems) -> bytes:
