@@ -55,6 +55,15 @@ async def failure(action: RunCommand | RunScript, target: Target) -> str:
     return str(caught.value)
 
 
+async def test_public_contexts_find_amiconfig_among_their_parents(target: Target) -> None:
+    """The beginning of real scripts, which leave if nothing above them is called amiconfig."""
+    context = Path(__file__).parents[1] / "data" / "contexts" / "atlas.context"
+    beginning, _, _ = context.read_text().partition("\n. /etc/cernvm/site.conf")
+    script = beginning.replace("#!/bin/sh.after", "#!/bin/sh") + "\necho it goes on\n"
+    await RunScript(name="user-data", text=script.encode()).apply(target)
+    assert output(target).strip() == "it goes on"
+
+
 AGENT = """
 import asyncio, sys
 from pathlib import Path

@@ -1,10 +1,11 @@
 """What stands between the agent and a command, so that the command outlives the agent and its end is known.
 
-    python -I -S supervisor.py KEY ROOT SECONDS PROGRAM [ARGUMENT…]
+    python -I -S supervisor.py LABEL KEY ROOT SECONDS PROGRAM [ARGUMENT…]
 
 A program of its own, which imports nothing of ours and next to nothing besides, since every command waits for
 its start. It is started in the folder of the runs and in a session of its own. Its standard input is the
 locked file KEY.lock, which stays locked until KEY.result is on the disk. Its environment is the command's.
+LABEL is only for those who look at the list of processes.
 The command's output goes through a pipe to KEY.log, so that it cannot fill the disk. KEY.result is one line:
 
     exited STATUS | killed SIGNAL | timeout | unstartable ERRNO
@@ -61,7 +62,7 @@ class Log:
                 return
 
 
-def main(key: str, root: str, seconds: str, *command: str) -> None:
+def main(_label: str, key: str, root: str, seconds: str, *command: str) -> None:
     """Run the command to its end; the agent sees this process exit as soon as all is set up."""
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
