@@ -39,10 +39,17 @@ def show(text: str, line: int, column: int = 1) -> str:
         "rsa_private",
         "ed25519_private",
         "token_secret",
+        "mykey",
+        "pass",
+        "db-pwd",
+        "pasword",
+        "plain_text_pasword",
+        "api-tokn",
+        "sekret",
     ],
 )
 def test_names_of_secrets_are_known(name: str) -> None:
-    """In all formats."""
+    """In all formats, and misspelt, too: that is when a line is shown."""
     assert is_secret_key(name)
 
 
@@ -62,8 +69,10 @@ def test_names_of_secrets_are_known(name: str) -> None:
         "disable_root",
         "plugins",
         "disablesshpasswdauth",
-        "monkey",
         "pinned",
+        "passive",
+        "privacy",
+        "section",
     ],
 )
 def test_other_names_are_not(name: str) -> None:
@@ -76,10 +85,10 @@ def test_other_names_are_not(name: str) -> None:
     [
         (f"users=ada:staff:{SECRET},bob:bob:{SECRET}", 1, "users=ada:staff:***,bob:bob:***"),
         (f"users=ada:staff:hun,{SECRET}", 1, "users=ada:staff:***,***"),
-        (f"condor_secret = {SECRET}", 1, "condor_secret =***"),
+        (f"condor_secret = {SECRET}", 1, "condor_secret = ***"),
         (f"x509-cert={SECRET}", 1, "x509-cert=***"),
-        (f"  - {{name: ada, passwd: '{SECRET}, x'}}", 1, "  - {name: ada, passwd:***"),
-        (f'"password": "{SECRET}"', 1, '"password":***'),
+        (f"  - {{name: ada, passwd: '{SECRET}, x'}}", 1, "  - {name: ada, passwd: ***"),
+        (f'"password": "{SECRET}"', 1, '"password": ***'),
         (f"password: |\n  a\n\n  {SECRET}\n", 4, "  ***"),
         (f"chpasswd:\n  list:\n  - root:{SECRET}\n", 3, "  ***"),
         (f"chpasswd:\n  users:\n  - name: a\n    type: text\n    {SECRET}: x", 5, "    ***"),
@@ -93,6 +102,8 @@ def test_other_names_are_not(name: str) -> None:
         (f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----", 2, "***"),
         ("H4sIhunter2#### -cluster 1 -subcluster 0####", 1, "***#### -cluster 1 -subcluster 0####"),
         ("blob " + "hunter2" * 20, 1, "blob ***"),
+        (f"pasword: {SECRET}", 1, "pasword: ***"),
+        (f"pasword:\n  {SECRET}", 2, "  ***"),
         ("hostname: node7", 1, "hostname: node7"),
         ("keyboard=us", 1, "keyboard=us"),
     ],

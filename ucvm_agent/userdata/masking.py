@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 MASK = "***"
 
 _SECRET = re.compile(
     r"pass(?:w|phrase)|secret|token|credential|private|x509|signature|inject"
-    r"|(?:^|[_-])(?:pin|cert)(?:$|[_-])|(?:^|[_-])key$|(?:api|tsig|host)key|^(?:rsa|dsa|ecdsa|ed25519)_",
+    r"|(?:^|[_-])(?:pin|cert|pass|pwd?)(?:$|[_-])|key$|(?:api|tsig|host)key|^(?:rsa|dsa|ecdsa|ed25519)_",
     re.IGNORECASE,
 )
+_SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "credential", "private")
+_CLOSENESS = 0.82
+"""How alike (from 0 to 1) a word has to be to one of those to be taken for it, misspelt."""
+
 _PUBLIC = re.compile(r"public|pub_?key|authorized|ssh_pwauth|lock[_-]passw|disablesshpasswdauth", re.IGNORECASE)
 _KEY = re.compile(r"""[\s\-?{\[,]*(?P<mark>["']?)(?P<key>[A-Za-z_][\w.() -]*?)(?P=mark)\s*[:=]""")
 _INNER = re.compile(r"""(?<!\w)(?P<mark>["']?)(?P<key>[A-Za-z_][\w-]*)(?P=mark)\s*(?:[:=]|\s(?=\S))""")
@@ -34,8 +39,13 @@ _LOOK_BACK = 2_000
 
 
 def is_secret_key(name: str) -> bool:
-    """Tell whether the value of a key or option with this name is a secret, or may hold one."""
-    return _SECRET.search(name) is not None and _PUBLIC.search(name) is None
+    """Tell whether the value of a key or option with this name, even a misspelt one, is a secret or may hold one."""
+    if _PUBLIC.search(name) is not None:
+        return False
+    words = re.split(r"[\W_]+", name.lower())
+    return _SECRET.search(name) is not None or any(
+        get_close_matches(word, _SECRET_WORDS, 1, _CLOSENESS) for word in words
+    )
 
 
 def mask(lines: Sequence[str], position: int) -> str:
@@ -55,8 +65,9 @@ def mask(lines: Sequence[str], position: int) -> str:
     if (accounts := _ACCOUNTS.match(line)) is not None:
         return accounts.group() + _mask_accounts(line[accounts.end() :])
     for match in (*filter(None, [_KEY.match(line)]), *_INNER.finditer(line)):
-        if is_secret_key(match["key"]):
-            line = f"{line[: match.end()]}{MASK}" if line[match.end() :].strip() else line
+        value = line[match.end() :]
+        if value.strip() and is_secret_key(match["key"]):
+            line = f"{line[: match.end()]}{_indentation(value)}{MASK}"
             break
     for shape, replacement in _SHAPES:
         line = shape.sub(replacement, line)
