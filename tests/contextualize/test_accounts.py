@@ -408,6 +408,8 @@ def test_a_preview_assumes_groups_that_an_earlier_action_makes(target: Target) -
     user = EnsureUser(name="root", primary_group="physics", groups=("grid", "odd@name"), create_home=False)
     change = user.preview(target.system)
     assert change.summary == "primary group root becomes physics, in group grid, in group odd@name"
+    change = EnsureUser(name="ada", primary_group="ada", create_home=False).preview(target.system)
+    assert "refused" not in change.summary
 
 
 def test_members_are_united(target: Target) -> None:

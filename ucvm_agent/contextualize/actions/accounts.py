@@ -187,7 +187,8 @@ class EnsureUser(Action):
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`; a password is never shown, only that it changes."""
-        groups = [group for group in (self.primary_group, *self.groups) if group not in ("", self.name)]
+        own = () if self.primary_group else (self.name,)
+        groups = [group for group in (self.primary_group, *self.groups) if group and group not in own]
         before = account_changes.with_assumed_groups(read_accounts(system.read), groups)
         there = before.passwd.find(self.name)
         effect = Effect.UPDATE if there else Effect.CREATE
