@@ -55,11 +55,24 @@ def test_what_is_no_key_is_an_error_and_never_repeated(system: System) -> None:
     """
     answer = ask(SSHKeys(), text, system, Metadata(public_keys=("<html>not found</html>",)))
     assert answer.actions == [AuthorizeKeys(user="root", keys=(KEY,))]
-    assert [text.partition(", found")[0].partition(" such")[0] for text in answer.texts] == [
+    assert [text.partition(",")[0] for text in answer.texts] == [
         "error 4: ssh_authorized_keys[2]: expected a public key",
         "error 5: ssh_authorized_keys[3]: expected a public key",
     ]
     assert "geheim" not in str(answer.problems)
+
+
+def test_a_key_that_is_refused_takes_no_other_with_it(system: System) -> None:
+    """Whatever cannot be authorized is refused by itself: a key after prose, or of a type that sshd does not know."""
+    unknown = b64encode(len(b"ssh-foo").to_bytes(4) + b"ssh-foo" + b"key").decode()
+    tabs = OTHER_KEY.replace(" ", "\t")
+    text = f"#cloud-config\nssh_authorized_keys: ['my key: {KEY}', ssh-foo {unknown}, \"{tabs}\", {KEY}]\n"
+    answer = ask(SSHKeys(), text, system)
+    assert answer.actions == [AuthorizeKeys(user="root", keys=(OTHER_KEY, KEY))]
+    assert [text.partition(" such")[0] for text in answer.texts] == [
+        "error 2: ssh_authorized_keys[1]: expected a public key",
+        "error 2: ssh_authorized_keys[2]: expected a public key",
+    ]
 
 
 @given(

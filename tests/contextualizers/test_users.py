@@ -206,7 +206,8 @@ def test_mistakes_have_the_place_of_the_user_and_leave_the_others(system: System
     assert [text.partition(" such as")[0] for text in answer.texts] == [
         "error 3: users[1].name: expected an account name: letters, digits, `_`, `.` and `-`, at most 32, not a number",
         "error 5: users[2].sudo[2]: expected a rule of sudoers on one line,",
-        "error 6: users[2].ssh_authorized_keys[2]: expected a public key",
+        "error 6: users[2].ssh_authorized_keys[2]: expected a public key, and what this ssh-ed25519 holds is cut off"
+        " or of another type",
         "error 7: users[3].uid: expected a whole number",
         "warning 8: users[4]: the password of eve is set but locked, since lock_passwd is true by default",
         "warning 8: users[4].pasword: unknown key",

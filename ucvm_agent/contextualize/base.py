@@ -20,6 +20,7 @@ from typing import ClassVar, Generic, TypeVar
 from ucvm_agent.contextualize.actions import Action
 from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark
 from ucvm_agent.contextualize.system import System
+from ucvm_agent.public_key import parse_public_key
 from ucvm_agent.userdata.context import Context, Frequency, Problem, Script, Severity, Stage
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Severity",
     "Stage",
     "System",
+    "parse_public_key",
     "remark",
 ]
 

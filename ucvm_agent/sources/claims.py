@@ -5,15 +5,13 @@ Each function drops what is not sound instead of failing: one bad key must not k
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 
-_KEY = re.compile(
-    r"(?:^|\s)((?:ssh|ecdsa|sk)-[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+={0,2})(?:[ \t]+(\S[^\x00-\x1f\x7f]*))?$"
-)
+from ucvm_agent.public_key import parse_public_key
+
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
@@ -47,20 +45,9 @@ def sound_keys(lines: Iterable[str]) -> tuple[str, ...]:
 
     Options go, since a platform hands out keys, not commands (references/clouds.md, section 3).
     """
-    found: dict[tuple[str, str], str] = {}
+    found: dict[bytes, str] = {}
     for line in lines:
-        match = _KEY.search(line.strip())
-        if match is None or not _holds(match[1], match[2]):
-            continue
-        found.setdefault((match[1], match[2]), " ".join(filter(None, match.groups())))
+        with suppress(ValueError):
+            key = parse_public_key(line)
+            found.setdefault(key.blob, key.bare)
     return tuple(found.values())
-
-
-def _holds(kind: str, text: str) -> bool:
-    """Whether the base64 `text` is a key blob of that kind: it names its own kind first (RFC 4253, section 6.6)."""
-    try:
-        blob = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return False
-    name = kind.encode()
-    return blob.startswith(len(name).to_bytes(4, "big") + name) and len(blob) > 4 + len(name)

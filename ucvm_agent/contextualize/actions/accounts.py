@@ -20,13 +20,7 @@ from pydantic import SecretStr
 from ucvm_agent.contextualize.actions import account_changes, account_names, account_tools
 from ucvm_agent.contextualize.actions.account_files import LIMIT, Accounts, read_accounts, write_accounts
 from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
-from ucvm_agent.contextualize.actions.authorized_keys import (
-    FILE,
-    parse_public_key,
-    read_keys,
-    with_keys,
-    write_keys,
-)
+from ucvm_agent.contextualize.actions.authorized_keys import FILE, read_keys, with_keys, write_keys
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.difference import content_difference
 from ucvm_agent.contextualize.actions.homes import make_home
@@ -34,6 +28,7 @@ from ucvm_agent.contextualize.actions.locks import finish_in_thread, lock
 from ucvm_agent.contextualize.actions.passwords import demand_password, to_stored_form
 from ucvm_agent.contextualize.system import User
 from ucvm_agent.errors import ActionError
+from ucvm_agent.public_key import parse_public_key
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.rootfs import RootFS

@@ -1,60 +1,19 @@
-"""OpenSSH's authorized_keys: the keys (sshd(8)), and a user's file, in a folder that the user may meddle with."""
+"""A user's authorized_keys (sshd(8)), in a folder that the user may meddle with."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import User
 from ucvm_agent.errors import ActionError
+from ucvm_agent.public_key import parse_public_key
 
 FILE = ".ssh/authorized_keys"
 LIMIT = 16 * 1024 * 1024
-
-_TYPES = re.compile(
-    r"(ssh-(rsa|dss|ed25519|ed448)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
-    r"|[a-z0-9-]+-cert-v01@openssh\.com)"
-)
-_WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^\s"])+')
-
-
-@dataclass(frozen=True, slots=True)
-class PublicKey:
-    """A line of authorized_keys; `blob` is the key itself."""
-
-    line: str
-    blob: bytes
-
-
-def parse_public_key(line: str) -> PublicKey:
-    """Read a line: `[options] type base64 [comment]`.
-
-    Raises:
-        ValueError: it is no public key.
-    """
-    text = line.strip()
-    if not text.isprintable():
-        raise ValueError("a public key is one line of printable characters")
-    words = _WORD.findall(text)
-    position = next((number for number, word in enumerate(words[:2]) if _TYPES.fullmatch(word)), None)
-    if position is None or len(words) < position + 2:
-        raise ValueError(f"not a public key: {_shortened(text)} (write: ssh-ed25519 AAAA… comment)")
-    name, encoded = words[position], words[position + 1]
-    try:
-        blob = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        raise ValueError(f"the base64 of the {name} key is damaged: {_shortened(encoded)}") from None
-    length = int.from_bytes(blob[:4], "big")
-    if blob[4 : 4 + length] != name.encode() or len(blob) <= 4 + length:
-        raise ValueError(f"the key says {name}, but its content is of another type or cut off: {_shortened(encoded)}")
-    return PublicKey(text, blob)
 
 
 def with_keys(content: bytes, keys: Iterable[str]) -> bytes:
@@ -92,10 +51,6 @@ def _blobs(content: bytes) -> Iterator[bytes]:
     for line in content.decode(errors="replace").splitlines():
         with suppress(ValueError):
             yield parse_public_key(line).blob
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:30]}…"
 
 
 @contextmanager
