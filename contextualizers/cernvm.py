@@ -94,7 +94,6 @@ class CernVM(Contextualizer[CernVMOptions]):
     name = "cernvm"
     options = CernVMOptions
     after = ("cvmfs", "scripts_before", "users")
-    amiconfig = ("cernvm",)
 
     def plan(self, options: CernVMOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the files, the services and the command."""

@@ -135,7 +135,6 @@ class CVMFS(Contextualizer[CVMFSOptions]):
     name = "cvmfs"
     options = CVMFSOptions
     after = ("scripts_before",)
-    amiconfig = ("cernvm",)
 
     def plan(self, options: CVMFSOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the files, and the reload."""

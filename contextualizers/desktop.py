@@ -96,7 +96,6 @@ class Desktop(Contextualizer[DesktopOptions]):
     options = DesktopOptions
     after = ("scripts_before",)
     before = ("users",)
-    amiconfig = ("cernvm",)
 
     def plan(self, options: DesktopOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the icons, the keyboard, the display manager's file and the default target."""

@@ -138,23 +138,32 @@ def test_keys_that_nobody_reads_are_warned_about() -> None:
         sise=5
         [cashe]
         size=5
+        colour=red
         [amildap]
         url=x
+        base=y
+        [workqueue]
+        [cache]
+        k=1
 
         #cloud-config
         cache: {naems: [a]}
+        cashe: {size: 5}
         proxi: x
         packages: [vim]
         whatever: 1
     """
     assert told(unread(context(text), model_keys("cache", CacheOptions))) == [
         "warning 2: unknown key [cache] sise (did you mean [cache] size?)",
-        "warning 4: nothing here reads the section [cashe] (did you mean [cache]?)",
-        "warning 6: [amildap] url is not supported by this agent (it has no effect)",
-        "warning 9: unknown key cache.naems (did you mean cache.names?)",
-        "warning 10: unknown key proxi (did you mean proxy?)",
-        "warning 11: packages is not supported by this agent (install what you need in runcmd, or use it from CVMFS)",
-        "warning 12: unknown key whatever (it has no effect)",
+        "warning 3: nothing here reads the section [cashe] (did you mean [cache]?)",
+        "warning 6: [amildap] is not supported by this agent (it has no effect)",
+        "warning 9: [workqueue] is not supported by this agent (it has no effect)",
+        "warning 11: unknown key [cache] k (it has no effect)",
+        "warning 14: unknown key cache.naems (did you mean cache.names?)",
+        "warning 15: unknown key cashe (did you mean cache?)",
+        "warning 16: unknown key proxi (did you mean proxy?)",
+        "warning 17: packages is not supported by this agent (install what you need in runcmd, or use it from CVMFS)",
+        "warning 18: unknown key whatever (it has no effect)",
     ]
 
 

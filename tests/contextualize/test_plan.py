@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tests.contextualize.stand_ins import Deed, contextualizer, named, written
 from ucvm_agent.contextualize.actions import RestartUnit, WriteFile
-from ucvm_agent.contextualize.base import Frequency, Options, Reads, Refusal
+from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Frequency, Options, Reads, Refusal
 from ucvm_agent.contextualize.order import order_contextualizers
 from ucvm_agent.contextualize.plan import Plan, Step, make_plan
 from ucvm_agent.contextualize.system import System
@@ -331,6 +331,27 @@ def test_user_data_can_leave_contextualizers_out(system: System, value: object) 
     plan = make_plan(context, system, made)
     assert list(positions(plan)) == ["users"]
     assert [(problem.severity, problem.place.line) for problem in plan.problems] == [(Severity.NOTE, 2)] * 2
+
+
+def test_the_section_of_a_plugin_that_is_left_out_is_not_read(system: System) -> None:
+    """What other formats say about the same thing still counts."""
+    disabled = {"[amiconfig]": {"disabled_plugins": "site squid"}, "[site]": {"motd": "from the plugin"}}
+
+    class Both(Options):
+        motd: Annotated[str, Reads("[site] motd", "motd")] = ""
+
+    class Teller(Contextualizer[Both]):
+        name = "teller"
+        options = Both
+
+        def plan(self, options: Both, context: Context, system: System) -> Iterable[Action]:
+            yield Deed(name=options.motd)
+
+    plan = make_plan(written({**disabled, "motd": "from YAML"}), system, [Teller()])
+    assert [step.action for step in plan.steps] == [Deed(name="from YAML")]
+    assert [problem.message for problem in plan.problems] == [
+        "the section [site] is left out, as [amiconfig] disabled_plugins says"
+    ]
 
 
 def test_a_plugin_that_nobody_stands_for_is_a_warning(system: System) -> None:

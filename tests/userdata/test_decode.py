@@ -182,8 +182,8 @@ def test_nothing_makes_it_fail_otherwise(user: bytes, vendor: bytes | None, said
         assert problem.message.isprintable()
         assert len(excerpt(context, problem.place)) <= WIDTH
         assert 0 <= caret(context, problem.place) <= WIDTH + 1
-    for path in context.paths():
-        assert path in context.places
+    for key in context.values:
+        assert (key,) in context.places
     assert len({script.name for script in context.scripts}) == len(context.scripts)
     for script in context.scripts:
         assert script.text.startswith(b"#!")

@@ -242,20 +242,20 @@ def model_keys(name: str, model: type[Options]) -> Iterator[str]:
 def unread(context: Context, known: Iterable[str]) -> list[Problem]:
     """Return a warning for each key of the context that is not among `known`, with the nearest that is.
 
-    Of a mapping of cloud-config (`cvmfs:`) of which single keys are known, each other key is warned about.
+    Of a mapping of cloud-config (`cvmfs:`) or a section of which single keys are known, each other key is warned
+    about; of a section of which none is known, only the section.
     """
     read = {parse_key(key) for key in known}
     return [_not_read(context, path, read) for path in _inner_paths(context, read) if path not in read]
 
 
 def _inner_paths(context: Context, read: Set[Path]) -> Iterator[Path]:
-    mappings = {str(path[0]) for path in read if len(path) > 1}
-    for path in context.paths():
-        value = context.values[str(path[0])]
-        if len(path) == 1 and path not in read and path[0] in mappings and isinstance(value, Mapping):
-            yield from ((path[0], key) for key in value)
+    mappings = {path[0] for path in read if len(path) > 1}
+    for key, value in context.values.items():
+        if key in mappings and (key,) not in read and isinstance(value, Mapping):
+            yield from ((key, inner) for inner in value)
         else:
-            yield path
+            yield (key,)
 
 
 def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
@@ -266,12 +266,11 @@ def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
         return Problem(Severity.WARNING, context.place(path), message, reason or "it has no effect")
     if any(each[: len(path)] == path for each in read):
         return remark(context, path, "expected a mapping", "it has no effect")
-    siblings = {format_path(each) for each in read if len(each) == len(path) and each[:-1] == path[:-1]}
-    if siblings:
-        message, near = f"unknown key {text}", get_close_matches(text, siblings, 1, CLOSENESS)
-    else:
-        message = f"nothing here reads the section {path[0]}"
-        near = get_close_matches(str(path[0]), {str(each[0]) for each in read if len(each) > 1}, 1, CLOSENESS)
-    return Problem(
-        Severity.WARNING, context.place(path), message, f"did you mean {near[0]}?" if near else "it has no effect"
-    )
+    is_section = text.startswith("[") and len(path) == 1
+    *around, name = path
+    siblings = {str(each[len(around)]) for each in read if len(each) >= len(path) and [*each[: len(around)]] == around}
+    alike = sorted(each for each in siblings if each.startswith("[") == str(name).startswith("["))
+    near = get_close_matches(str(name), alike, 1, CLOSENESS)
+    message = f"nothing here reads the section {text}" if is_section else f"unknown key {text}"
+    hint = f"did you mean {format_path((*around, near[0]))}?" if near else "it has no effect"
+    return Problem(Severity.WARNING, context.place(path), message, hint)

@@ -85,7 +85,7 @@ def make_plan(
     found = [*problems, *context.problems, *selection.problems]
     wanted: list[tuple[Contextualizer[Any], Action]] = []
     for contextualizer in selection.contextualizers:
-        actions, more = _ask(contextualizer, context, system)
+        actions, more = _ask(contextualizer, selection.context, system)
         wanted += [(contextualizer, action) for action in actions]
         found += more
     known = (key for each in (*contextualizers, *disabled) for key in model_keys(each.name, each.options))

@@ -1,20 +1,23 @@
 """Which contextualizers take part: the user-data and the settings can leave some out.
 
 Every contextualizer takes part by default, so `[amiconfig] plugins` has nothing left to switch on; what it names
-is still checked, since its writer expects it to happen. References/amiconfig.md, section 4.
+is still checked, since its writer expects it to happen. What `disabled_plugins` names is left out: the
+contextualizer of that name or plugin, and the plugin's section. References/amiconfig.md, section 4.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 from ucvm_agent.contextualize.base import Contextualizer
 from ucvm_agent.contextualize.options import model_keys
-from ucvm_agent.userdata.context import Context, Entry, Frozen, Problem, Severity
+from ucvm_agent.contextualize.unsupported import without_effect
+from ucvm_agent.userdata.context import Context, Entry, Frozen, Problem, Severity, parse_key
 
 PLUGINS = "[amiconfig] plugins"
 DISABLED_PLUGINS = "[amiconfig] disabled_plugins"
@@ -24,9 +27,14 @@ KEYS = (PLUGINS, DISABLED_PLUGINS)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The contextualizers that take part, and what the writer of the context should know about the others."""
+    """The contextualizers that take part, and what the writer of the context should know about the others.
+
+    Arguments:
+        context: the context without the sections of plugins that it disables itself.
+    """
 
     contextualizers: tuple[Contextualizer[Any], ...]
+    context: Context
     problems: tuple[Problem, ...]
 
 
@@ -45,19 +53,27 @@ def select(
             problems.append(Problem(Severity.NOTE, entry.place, message))
         else:
             selected.append(contextualizer)
-    return Selection(tuple(selected), tuple(problems))
+    sections = [section for name in unwanted if (section := f"[{name}]") in context.values]
+    for section in sections:
+        message = f"the section {section} is left out, as {DISABLED_PLUGINS} says"
+        problems.append(Problem(Severity.NOTE, context.place((section,)), message))
+    values = {key: value for key, value in context.values.items() if key not in sections}
+    return Selection(tuple(selected), replace(context, values=MappingProxyType(values)), tuple(problems))
 
 
 def _unknown(context: Context, contextualizers: Collection[Contextualizer[Any]]) -> Iterator[Problem]:
     """Warn of plugins that nobody stands for."""
-    known = set().union(*(_stands_for(each) for each in contextualizers))
+    known = set().union(*(_stands_for(each) | _sections(each) for each in contextualizers))
     for key in KEYS:
         entry = context.entry(key)
         for name in _names(entry):
-            if entry and name not in known:
-                near = get_close_matches(name, sorted(known), 1)
-                hint = f"did you mean {near[0]}?" if near else "it has no effect"
-                yield Problem(Severity.WARNING, entry.place, f"{key}: nothing here stands for the plugin {name}", hint)
+            reason = without_effect(f"[{name}]")
+            if entry is None or name in known or (reason is not None and key == DISABLED_PLUGINS):
+                continue
+            near = get_close_matches(name, sorted(known), 1) if reason is None else []
+            hint = f"did you mean {near[0]}?" if near else reason or "it has no effect"
+            what = "nothing here stands for the plugin" if reason is None else "this agent does not support the plugin"
+            yield Problem(Severity.WARNING, entry.place, f"{key}: {what} {name}", hint)
 
 
 def _without_effect(context: Context, disabled: Collection[Contextualizer[Any]]) -> Iterator[Problem]:
@@ -76,6 +92,12 @@ def _names(entry: Entry | None) -> list[str]:
     values: tuple[Frozen, ...] = entry.value if isinstance(entry.value, tuple) else (entry.value,)
     words = [word.lower() for value in values for word in re.split(r"[\s,]+", str(value or "")) if word]
     return list(dict.fromkeys(words))
+
+
+def _sections(contextualizer: Contextualizer[Any]) -> set[str]:
+    """Return the names of the sections that a contextualizer reads options from."""
+    steps = (str(parse_key(key)[0]) for key in model_keys(contextualizer.name, contextualizer.options))
+    return {step.strip("[]") for step in steps if step.startswith("[")}
 
 
 def _stands_for(contextualizer: Contextualizer[Any]) -> set[str]:

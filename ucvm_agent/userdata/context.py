@@ -8,7 +8,7 @@ write it: `users`, `cvmfs.proxy`, `[cernvm] proxy`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -150,14 +150,6 @@ class Context:
             if (found := self.places.get(path[:end])) is not None:
                 return found
         return Place(self.parts[0].name if self.parts else "user-data")
-
-    def paths(self) -> Iterator[Path]:
-        """Yield the path of each value that a contextualizer may read: top-level keys and section options."""
-        for key, value in self.values.items():
-            if key.startswith("[") and isinstance(value, Mapping):
-                yield from ((key, option) for option in value)
-            else:
-                yield (key,)
 
 
 def parse_key(key: str) -> Path:
