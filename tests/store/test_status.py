@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,24 @@ def test_one_agent_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(StoreBusy, match="another ucvm-agent"), lock.hold(tmp_path):
             pass
     assert not lock.held(tmp_path)
+
+
+def test_looking_at_the_lock_keeps_nobody_from_it(tmp_path: Path) -> None:
+    """A `status` at the wrong moment does not send away an agent that is starting."""
+    with lock.hold(tmp_path):
+        pass
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            lock.held(tmp_path)
+
+    with ThreadPoolExecutor(2) as pool:
+        looking = [pool.submit(look) for _ in range(2)]
+        try:
+            for _ in range(500):
+                with lock.hold(tmp_path):
+                    pass
+        finally:
+            stop.set()
+    assert all(each.exception() is None for each in looking)

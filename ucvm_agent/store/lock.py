@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,9 @@ from pathlib import Path
 from ucvm_agent.errors import StoreBusy, StoreError
 
 FILE_NAME = "lock"
+
+WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+"""The `struct flock` of fcntl(2) that stands for a write lock on all of a file."""
 
 
 @contextmanager
@@ -35,8 +40,11 @@ def hold(folder: Path) -> Iterator[None]:
 
 def _lock(descriptor: int, folder: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        # One of the open file, not of the process: nothing else that closes the file in this process ends it.
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE_FILE)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise StoreError(f"cannot be locked: {error.strerror}", where=str(folder)) from error
         raise StoreBusy(
             "another ucvm-agent is at work here",
             where=str(folder),
@@ -45,15 +53,14 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def held(folder: Path) -> bool:
-    """Return whether some agent holds the lock now."""
+    """Return whether some agent holds the lock now, without taking it even for a moment."""
     try:
         descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, WHOLE_FILE)
     finally:
         os.close(descriptor)
+    kind: int = struct.unpack_from("h", answer)[0]
+    return kind != fcntl.F_UNLCK

@@ -6,18 +6,15 @@ import asyncio
 import errno
 import fcntl
 import os
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from ucvm_agent.errors import ActionError
+from ucvm_agent.store.lock import WHOLE_FILE
 
 T = TypeVar("T")
-
-_WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-"""The `struct flock` of fcntl(2) that stands for a write lock on all of the file."""
 
 
 async def lock(path: Path, patience: float) -> int:
@@ -58,7 +55,7 @@ async def finish_in_thread(function: Callable[[], T]) -> T:
 
 def _locked_at_once(descriptor: int) -> bool:
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE_FILE)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
@@ -78,7 +75,7 @@ async def _locked_in_thread(descriptor: int) -> int:
             locked.set_result(descriptor)
 
     def wait() -> None:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _WHOLE_FILE)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, WHOLE_FILE)
         try:
             loop.call_soon_threadsafe(hand_over)
         except RuntimeError:  # the loop is closed
