@@ -222,7 +222,7 @@ async def test_systemd_is_told(controller: Controller, daemon: Daemon, tmp_path:
         assert await daemon.end() == 0
         while told[-1] != b"STATUS=stopped":
             told.append(await asyncio.to_thread(manager.recv, 4096))
-        assert b"STOPPING=1" in told
+        assert b"STOPPING=1\nEXTEND_TIMEOUT_USEC=5000000" in told
 
 
 async def test_no_secret_is_left_behind(controller: Controller, daemon: Daemon) -> None:

@@ -3,7 +3,8 @@
     booting → discovering → contextualizing → ready | degraded | failed → draining → stopped
 
 SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Whatever
-happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon.
+happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon; only
+a state file that cannot be used is that.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import structlog
 from ucvm_agent import sources
 from ucvm_agent.application import carry_out
 from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
-from ucvm_agent.errors import PlanError, SettingsError, SourceError, UserDataError
+from ucvm_agent.contextualize.redaction import trace
+from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
 from ucvm_agent.notify import Notify
 from ucvm_agent.report.outbox import Outbox
+from ucvm_agent.report.reporters import make_reporters
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+ACTION_SHARE = 0.7
+"""Part of the stop timeout that running actions get, …"""
+
 FLUSH_SHARE = 0.2
-"""Part of the stop timeout that is kept for telling the controllers about the stop."""
+"""… and that is kept for telling the controllers about the stop; the rest is for closing connections."""
 
 
 async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
@@ -48,9 +54,22 @@ async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
         SettingsError, StoreError: it cannot even start.
     """
     settings = load()
+    _check(settings)
     path = state_file(settings)
-    with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
-        await Agent(settings, load, store, stamp).run()
+    try:
+        with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
+            await Agent(settings, load, store, stamp).run()
+    except (StoreError, BaseExceptionGroup) as error:
+        if isinstance(reason := ours(error), StoreError):
+            log.error("the state cannot be used, so the agent ends", reason=str(reason))
+        raise
+
+
+def _check(settings: Settings) -> None:
+    """Raise `SettingsError` for what only the rooms can tell: a source, a JID or a URL that cannot be one."""
+    for name in settings.sources.names:
+        sources.make(name, settings)
+    make_reporters(settings, machine_id="")
 
 
 class Agent:
@@ -75,11 +94,11 @@ class Agent:
         """Serve until SIGTERM or SIGINT."""
         with self._signals():
             async with asyncio.TaskGroup() as group:
-                watchdog = group.create_task(self._notify.watchdog())
+                heartbeat = group.create_task(self._notify.heartbeat())
                 self._enter(State.BOOTING)
                 while await self._serve():
                     self._reload()
-                watchdog.cancel()
+                heartbeat.cancel()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -99,7 +118,7 @@ class Agent:
             self._outbox = outbox
             async with asyncio.TaskGroup() as group:
                 work = group.create_task(self._work())
-                again = await self._told.get() == signal.SIGHUP
+                again = await self._signal() == signal.SIGHUP
                 if not again:
                     await self._drain()
                 work.cancel()
@@ -108,19 +127,27 @@ class Agent:
                 await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
         return again
 
+    async def _signal(self) -> signal.Signals:
+        """Wait for a signal: of several, one that ends us, and many SIGHUPs count as one."""
+        told = [await self._told.get()]
+        while not self._told.empty():
+            told.append(self._told.get_nowait())
+        return next((number for number in told if number != signal.SIGHUP), signal.SIGHUP)
+
     async def _drain(self) -> None:
         """Let running actions come to their end, but not for longer than the stop timeout."""
         self._enter(State.DRAINING, "told to stop")
         self._draining = True
-        self._notify.stopping()
+        self._notify.stopping(self._settings.stop_timeout)
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.stop_timeout * (1 - FLUSH_SHARE)), self._applying:
+            async with asyncio.timeout(self._settings.stop_timeout * ACTION_SHARE), self._applying:
                 pass
 
     def _reload(self) -> None:
         self._notify.reloading()
         try:
             settings = self._load()
+            _check(settings)
         except SettingsError as error:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
             self._store.emit(Note(message=f"settings were not taken over: {error}"))
@@ -147,9 +174,13 @@ class Agent:
                 async with self._applying:
                     await self._contextualize(found)
                 self._notify.ready()
-        except Exception as error:
-            self._enter(State.FAILED, f"internal error: {type(error).__name__}")
+        except StoreError:
             raise
+        except Exception as error:  # a third party's code runs here, too; its error's text may hold a secret
+            kind = type(error).__name__
+            log.error("internal error", error=kind, trace=trace(error))
+            self._enter(State.FAILED, f"internal error: {kind} (please report it; the log tells where)")
+            self._notify.ready()
 
     async def _answers(self) -> AsyncIterator[Found]:
         """Yield what the source says, now and whenever it says something new.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ucvm_agent import __version__
-from ucvm_agent.errors import ActionError, StoreAbsent, StoreError, UcvmError, UserDataError
+from ucvm_agent.errors import ActionError, StoreAbsent, StoreError, UcvmError, UserDataError, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,19 +49,12 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (UcvmError, BaseExceptionGroup) as error:
-        ours = _ours(error)
-        if ours is None:
+        reason = ours(error)
+        if reason is None:
             raise
-        print(f"ucvm-agent: {ours}", file=sys.stderr)
-        code = ours.exit_code
+        print(f"ucvm-agent: {reason}", file=sys.stderr)
+        code = reason.exit_code
     sys.exit(code)
-
-
-def _ours(error: BaseException) -> UcvmError | None:
-    """Return the first error of ours in `error`, which may be the group of a task group."""
-    if isinstance(error, BaseExceptionGroup):
-        return next((ours for inner in error.exceptions if (ours := _ours(inner))), None)
-    return error if isinstance(error, UcvmError) else None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -51,6 +51,13 @@ class UcvmError(Exception):
         return f"{text} ({self.hint})" if self.hint else text
 
 
+def ours(error: BaseException) -> UcvmError | None:
+    """Return the first error of ours in `error`, which may be the group of a task group; None if there is none."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := ours(inner))), None)
+    return error if isinstance(error, UcvmError) else None
+
+
 class UsageError(UcvmError):
     """The command line is wrong."""
 
