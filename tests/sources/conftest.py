@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import stamina
-
-from ucvm_agent.retry import TRIES
 
 
 @pytest.fixture(autouse=True)
-def _no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once; the numbers of tries stay what they are."""
-    monkeypatch.setattr("ucvm_agent.sources.find.FIRST_WAIT", 0.0)
-    with stamina.set_testing(True, attempts=TRIES, cap=True):
-        yield
+    monkeypatch.setattr("ucvm_agent.retry.FIRST_WAIT", 0.0)
 
 
 @pytest.fixture

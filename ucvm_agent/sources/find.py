@@ -9,9 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable, UcvmError
-from ucvm_agent.retry import FIRST_WAIT, LONGEST_WAIT
+from ucvm_agent.retry import waits
 from ucvm_agent.sources.base import Candidate, Found, Source
 from ucvm_agent.sources.machine import Machine
 
@@ -114,8 +113,7 @@ async def _better_answers(outcomes: Outcomes, answers: dict[int, Found], failure
 
 
 async def _keep_asking(number: int, source: Source, outcomes: Outcomes) -> None:
-    # Not `retry`: the dry run passes through here and need not load stamina for a source that answers at once.
-    backoff = Backoff(first=FIRST_WAIT, limit=LONGEST_WAIT)
+    backoff = waits()
     while True:
         outcome = await _ask(source)
         outcomes.put_nowait((number, outcome))
