@@ -19,11 +19,11 @@ from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
 from ucvm_agent.events import Event, Note, State
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters
+from ucvm_agent.report.stanzas import event_message, read_event
 from ucvm_agent.report.xmpp import REPEAT_SECONDS, XmppReporter
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.store.store import Store
 from ucvm_agent.xmpp.client import Connection
-from ucvm_agent.xmpp.stanzas import event_message, read_event
 
 EVENTS = 5
 

@@ -21,7 +21,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from ucvm_agent.copilot.stanza import Envelope, message_element, read_message
 from ucvm_agent.events import ActionEnded, Event, Note, State, StateChanged
-from ucvm_agent.xmpp.stanzas import read_event, receipt_message
+from ucvm_agent.report.stanzas import read_event, receipt_message
 
 ONLINE_SECONDS = 20.0
 

@@ -14,8 +14,8 @@ from slixmpp import JID, InvalidJID
 from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused, SettingsError
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
+from ucvm_agent.report.stanzas import StanzaError, confirmed, event_message, read_error
 from ucvm_agent.xmpp.client import Connection
-from ucvm_agent.xmpp.stanzas import StanzaError, confirmed, event_message, read_error
 
 ANSWER_SECONDS = 30.0
 """How long one `send` waits for the receipt; a later one is still taken."""

@@ -1,1 +1,1 @@
-"""The XMPP client: one connection to the site's server, kept for ever, and the stanzas that travel on it."""
+"""The XMPP client: one connection to the site's server, kept for ever."""
