@@ -39,6 +39,13 @@ def test_kernel_takes_dash_for_underscore() -> None:
     assert settings.sources.ec2.require_imdsv2
 
 
+def test_a_quote_that_is_left_open_stops_nobody() -> None:
+    """The kernel takes such a line, and the agent has to come up with it."""
+    settings = load(None, {}, 'root=/dev/vda1 dyndbg="file x +p ucvm.log.level=debug', {}).settings
+    assert settings.log.level == "info"
+    assert load(None, {}, "dyndbg='x ucvm.log.level=debug", {}).settings.log.level == "debug"
+
+
 @pytest.mark.parametrize(
     ("text", "environment", "kernel", "expected"),
     [

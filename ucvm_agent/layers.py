@@ -9,9 +9,8 @@ ucvm.xmpp.jid=…           the kernel command line
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +28,9 @@ KERNEL = "ucvm."
 Tree = Mapping[str, Any]
 SettingPath = tuple[str, ...]
 
+_KERNEL_WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+"""A parameter of the kernel: blanks between double quotes do not end it, and a quote may be left open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Effective:
@@ -40,32 +42,10 @@ class Effective:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one place says.
+    """What one place says: its values, and how it names where it sets one (`agent.toml line 3`, `UCVM_XMPP__JID`)."""
 
-    Arguments:
-        name: of the place, for people.
-        tree: the values, nested as the settings are.
-        spell: how this place writes the setting `("xmpp", "jid")`.
-        text: the text that was read, to find lines in; empty if there is none.
-    """
-
-    name: str
-    tree: Tree
-    spell: str = ""
-    text: str = ""
-
-    def where(self, path: SettingPath) -> str:
-        """Return where this layer sets `path`: `agent.toml line 3`, `UCVM_XMPP__JID`."""
-        match self.spell:
-            case "environment":
-                return ENVIRONMENT + "__".join(path).upper()
-            case "kernel":
-                return f"{self.name} {KERNEL}{'.'.join(path)}"
-            case "file":
-                line = _line_of(self.text, path)
-                return f"{self.name} line {line}" if line else self.name
-            case _:
-                return self.name
+    values: Mapping[SettingPath, object]
+    where: Callable[[SettingPath], str]
 
 
 def load(file: Path | None, environment: Mapping[str, str], kernel_command_line: str, options: Tree) -> Effective:
@@ -84,12 +64,12 @@ def load(file: Path | None, environment: Mapping[str, str], kernel_command_line:
         _file_layer(file),
         _environment_layer(environment),
         _kernel_layer(kernel_command_line),
-        Layer("command line", options),
+        Layer(dict(_values(options)), lambda _: "command line"),
     )
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
     for layer in layers:
-        for path, value in _values(layer.tree):
+        for path, value in layer.values.items():
             _refuse_unknown(path, layer)
             _put(merged, path, value)
             origins[path] = layer.where(path)
@@ -102,50 +82,42 @@ def load(file: Path | None, environment: Mapping[str, str], kernel_command_line:
 def _file_layer(file: Path | None) -> Layer:
     path = file or DEFAULT_FILE
     if file is None and not path.exists():
-        return Layer(str(path), {})
+        return Layer({}, lambda _: str(path))
     try:
         text = path.read_text()
-        return Layer(str(path), tomllib.loads(text), "file", text)
+        values = dict(_values(tomllib.loads(text)))
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
 
+    def where(setting: SettingPath) -> str:
+        line = _line_of(text, setting)
+        return f"{path} line {line}" if line else str(path)
+
+    return Layer(values, where)
+
 
 def _environment_layer(environment: Mapping[str, str]) -> Layer:
-    known = {ENVIRONMENT + "__".join(path).upper() for path, _ in leaves()}
-    for name in environment:
-        if name.startswith(ENVIRONMENT) and name not in known:
-            raise SettingsError("unknown setting", where=name, hint=_nearest(name, known))
-    return Layer("environment", _nested(environment, ENVIRONMENT, "__"), "environment")
+    given = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT)}
+    return _spelled_layer(given, "", lambda path: ENVIRONMENT + "__".join(path).upper())
 
 
 def _kernel_layer(command_line: str) -> Layer:
-    words = shlex.shlex(command_line, posix=True, punctuation_chars=False)
-    words.whitespace_split, words.quotes, words.escape, words.commenters = True, '"', "", ""
+    words = (word.replace('"', "") for word in _KERNEL_WORD.findall(command_line))
     pairs = (word.partition("=") for word in words if word.startswith(KERNEL))
     # The kernel itself takes `-` and `_` in names for the same.
-    values = {name.lower().replace("-", "_"): value for name, _, value in pairs}
-    known = {KERNEL + ".".join(path) for path, _ in leaves()}
-    for name in values:
+    given = {name.lower().replace("-", "_"): value for name, _, value in pairs}
+    return _spelled_layer(given, "kernel command line ", lambda path: KERNEL + ".".join(path))
+
+
+def _spelled_layer(given: Mapping[str, str], place: str, spell: Callable[[SettingPath], str]) -> Layer:
+    """Return the layer of a place that writes a setting as one name, as `spell` does."""
+    known = {spell(path): path for path, _ in leaves()}
+    for name in given:
         if name not in known:
-            raise SettingsError("unknown setting", where=f"kernel command line {name}", hint=_nearest(name, known))
-    return Layer("kernel command line", _nested(values, KERNEL, "."), "kernel")
-
-
-def _nested(values: Mapping[str, str], prefix: str, delimiter: str) -> Tree:
-    given = {name.lower(): value for name, value in values.items() if name.startswith(prefix)}
-    if not given:
-        return {}
-    # Loaded for those who use these layers: a dry run has to start fast.
-    from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
-
-    class Written(Settings, BaseSettings):
-        model_config = SettingsConfigDict(enable_decoding=False)
-
-    source = EnvSettingsSource(Written, env_prefix=prefix, env_nested_delimiter=delimiter)
-    source.env_vars = given
-    return source()
+            raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(name, known))
+    return Layer({known[name]: value for name, value in given.items()}, lambda path: f"{place}{spell(path)}")
 
 
 def _values(tree: Tree, above: SettingPath = ()) -> Iterator[tuple[SettingPath, object]]:
@@ -169,7 +141,7 @@ def _refuse_unknown(path: SettingPath, layer: Layer) -> None:
         raise SettingsError(f"unknown setting {name}", where=layer.where(path), hint=_nearest(name, known))
 
 
-def _nearest(name: str, known: set[str]) -> str:
+def _nearest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, 1, 0.5)
     return f"did you mean {near[0]}?" if near else "`ucvm-agent config` lists all settings"
 
