@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
-from tests.xmpp.conftest import PASSWORD, Connect
+from tests.xmpp.conftest import MACHINE, PASSWORD, Connect
 from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, SettingsError
 from ucvm_agent.settings import Xmpp
@@ -82,7 +82,7 @@ async def test_a_wrong_password_is_tried_again_but_seldom(connect: Connect, tmp_
     file.write_text("wrong\n")
     with capture_logs() as logs:
         async with connect(Backoff(0.05, 0.1), password_file=file) as (_, ear):
-            assert await ear.next("lost") == "login refused: not-authorized"
+            assert "login refused: not-authorized (check" in await ear.next("lost")
             file.write_text(PASSWORD + "\n")
             await ear.next("started")
     assert next(line["reason"] for line in logs if line["event"] == "xmpp not connected").startswith("login refused")
@@ -258,3 +258,27 @@ async def expect(controller: Controller, presence: tuple[str, str]) -> None:
     async with asyncio.timeout(10):
         while await controller.presences.get() != presence:
             pass
+
+
+async def test_a_name_without_address_is_told_with_the_remedy(connect: Connect) -> None:
+    """Without `host` the domain's own records are asked for; the setting that helps is named."""
+    async with connect(host="") as (_, ear):
+        reason = await ear.next("lost")
+        assert reason == "cannot find the address of site.example (check the DNS and xmpp.host)"
+
+
+async def test_the_same_reason_is_logged_once(connect: Connect) -> None:
+    """Who reads the log wants the news, not the beat of the tries."""
+    with capture_logs() as logs:
+        async with connect(port=1) as (_, ear):
+            for _ in range(3):
+                assert await ear.next("lost") == "cannot connect: Connection refused"
+    told = [line["log_level"] for line in logs if line["event"] == "xmpp not connected"]
+    assert told[:2] == ["warning", "debug"]
+    assert "warning" not in told[1:]
+
+
+def test_a_wrong_controller_is_an_error_of_the_settings() -> None:
+    """It names the setting, whatever the XMPP library says."""
+    with pytest.raises(SettingsError, match="controllers"):
+        Connection(Xmpp(jid="agent@site.example", controllers=("@",)), MACHINE)

@@ -11,11 +11,11 @@ from xml.etree.ElementTree import Element, tostring
 
 from slixmpp import JID, InvalidJID
 
-from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused, SettingsError
+from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.stanzas import StanzaError, confirmed, event_message, read_error
-from ucvm_agent.xmpp.client import Connection
+from ucvm_agent.xmpp.client import Connection, read_jid
 
 ANSWER_SECONDS = 30.0
 """How long one `send` waits for the receipt; a later one is still taken."""
@@ -69,10 +69,7 @@ class XmppReporter(Reporter):
         self, connection: Connection, controller: str, *, receipts: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(f"xmpp:{controller}")
-        try:
-            self._controller = JID(controller)
-        except InvalidJID as error:
-            raise SettingsError(f"not a JID: {controller}", where="xmpp.controllers") from error
+        self._controller = read_jid(controller, "xmpp.controllers")
         self._connection = connection
         self._receipts = receipts
         self._clock = clock
@@ -90,6 +87,7 @@ class XmppReporter(Reporter):
             self._letter = Letter(event.id)
         letter = self._letter
         if not letter.delivered:
+            await self._connection.tried.wait()
             letter.news.clear()
             letter.error = None
             self._post(letter, event)

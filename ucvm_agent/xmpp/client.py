@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -68,16 +69,21 @@ class Connection:
         backoff: waiting times between two tries.
 
     Raises:
-        SettingsError: the JID is none.
+        SettingsError: a JID is none.
+
+    Attributes:
+        tried: set once the first attempt has succeeded or failed.
     """
 
     def __init__(self, settings: Xmpp, machine_id: str, *, backoff: Backoff | None = None) -> None:
         self.connected = False
         self.error = "not connected yet"
+        self.tried = asyncio.Event()
         self._settings = settings
         self._jid = _full_jid(settings.jid, machine_id)
-        self._controllers = {JID(controller).bare for controller in settings.controllers}
+        self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in settings.controllers}
         self._backoff = backoff or Backoff()
+        self._told = ""
         self._listeners: list[Listener] = []
         self._status = (Show.AVAILABLE, "")
         self._stream: Stream | None = None
@@ -135,7 +141,10 @@ class Connection:
             while True:
                 failure = await self._hold(stream)
                 wait = self._backoff.next(at_least=LASTING_SECONDS if failure.lasting else 0.0)
-                log.warning("xmpp not connected", reason=failure.reason, retry_seconds=round(wait, 1))
+                # The same reason every few minutes for hours is worth one line.
+                write = log.debug if failure.reason == self._told else log.warning
+                write("xmpp not connected", reason=failure.reason, retry_seconds=round(wait, 1))
+                self._told = failure.reason
                 await asyncio.sleep(wait)
         finally:
             await self._close(stream)
@@ -151,9 +160,13 @@ class Connection:
             stream.password = await asyncio.to_thread(read_password, self._settings)
             stream.ssl_context = await asyncio.to_thread(tls_context, self._settings)
         except (OSError, ValueError) as error:
-            self._end(Failure(f"cannot use password or certificates: {error}", lasting=True))
+            self._end(Failure(f"cannot use password or certificates: {_explain(error)}", lasting=True))
             return await ended
-        stream.connect(self._settings.host or self._jid.domain, self._settings.port)
+        if self._settings.host:
+            stream.connect(self._settings.host, self._settings.port)
+        else:
+            stream.default_port = self._settings.port
+            stream.connect()  # where the domain's SRV records say
         await asyncio.wait({started, ended}, timeout=NEGOTIATION_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
             self._end(self._failure or Failure(f"no session within {NEGOTIATION_SECONDS:.0f} s"))
@@ -208,7 +221,9 @@ class Connection:
             return
         self._started.set_result(None)
         self._backoff.reset()
+        self._told = ""
         self.connected, self.error = True, ""
+        self.tried.set()
         log.info("xmpp connected", jid=self.jid, resumed=resumed)
         self._send_presence()
         # For what a resumed stream has just sent once more.
@@ -217,11 +232,16 @@ class Connection:
             listener.session_started(resumed=resumed)
 
     def _on_refused(self, error: object) -> None:
-        self._failure = Failure(f"cannot connect: {error}")
+        if isinstance(error, OSError):
+            self._failure = Failure(f"cannot connect: {_explain(error)}")
+        else:  # slixmpp names the domain, whatever it looked up
+            name = self._settings.host or self._jid.domain
+            self._failure = Failure(f"cannot find the address of {name} (check the DNS and xmpp.host)")
 
     def _on_bad_login(self, stanza: Any) -> None:
         # slixmpp still tries the other mechanisms; the stream ends when none is left.
-        self._failure = Failure(f"login refused: {stanza['condition']}", lasting=True)
+        reason = f"login refused: {stanza['condition']} (check xmpp.jid and its password)"
+        self._failure = Failure(reason, lasting=True)
 
     def _on_no_login_left(self) -> None:
         self._failure = self._failure or Failure("login refused", lasting=True)
@@ -229,7 +249,8 @@ class Connection:
     def _on_disconnected(self, reason: object) -> None:
         if isinstance(reason, ssl.SSLError):
             explanation = getattr(reason, "verify_message", "") or reason.reason or str(reason)
-            self._failure = Failure(f"TLS failed: {explanation}", lasting=True)
+            hint = "check the server's certificate, xmpp.ca_file and the clock"
+            self._failure = Failure(f"TLS failed: {explanation.rstrip('.')} ({hint})", lasting=True)
         self._end(self._failure or Failure(str(reason) if reason else "the server closed the connection"))
 
     def _on_acknowledged(self, stanza: Any) -> None:
@@ -258,6 +279,7 @@ class Connection:
             return
         self._ended.set_result(failure)
         self.connected, self.error = False, failure.reason
+        self.tried.set()
         for listener in self._listeners:
             listener.session_lost(failure.reason)
 
@@ -287,11 +309,28 @@ def tls_context(settings: Xmpp) -> ssl.SSLContext:
     return context
 
 
-def _full_jid(text: str, machine_id: str) -> JID:
+def read_jid(text: str, where: str) -> JID:
+    """Return an address of the settings.
+
+    Raises:
+        SettingsError: it is none; `where` names the setting.
+    """
     try:
-        jid = JID(text)
-        if not jid.user or not jid.domain:
-            raise SettingsError("not an account's JID", where="xmpp.jid", hint="write it as user@domain")
-        return jid if jid.resource else JID(f"{text}/ucvm-{machine_id[:8]}")
+        return JID(text)
     except InvalidJID as error:
-        raise SettingsError("not a JID", where="xmpp.jid", hint="write it as user@domain") from error
+        raise SettingsError(f"not a JID: {text}", where=where, hint="write it as user@domain") from error
+
+
+def _full_jid(text: str, machine_id: str) -> JID:
+    jid = read_jid(text, "xmpp.jid")
+    if not jid.user or not jid.domain:
+        raise SettingsError("not an account's JID", where="xmpp.jid", hint="write it as user@domain")
+    return jid if jid.resource else JID(f"{text}/ucvm-{machine_id[:8]}")
+
+
+def _explain(error: OSError | ValueError) -> str:
+    """Return the cause in the words of the system; asyncio's own repeat its arguments."""
+    if not isinstance(error, OSError) or not error.errno or isinstance(error, ssl.SSLError):
+        return str(error)
+    reason = os.strerror(error.errno)
+    return f"{error.filename}: {reason}" if error.filename else reason
