@@ -12,13 +12,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ucvm_agent.errors import SettingsError
+from ucvm_agent.nearest import suggest
 from ucvm_agent.settings import Settings, leaves
 
 DEFAULT_FILE = Path("/etc/ucvm-agent/agent.toml")
@@ -142,8 +142,7 @@ def _refuse_unknown(path: SettingPath, layer: Layer) -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, 1, 0.5)
-    return f"did you mean {near[0]}?" if near else "`ucvm-agent config` lists all settings"
+    return suggest(name, known, 0.5) or "`ucvm-agent config` lists all settings"
 
 
 def _refused(error: ValidationError, origins: Mapping[SettingPath, str]) -> SettingsError:

@@ -10,7 +10,6 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 
 from ucvm_agent.contextualize import actions
 from ucvm_agent.contextualize.actions import Action
+from ucvm_agent.nearest import suggest
 
 BASE64 = "_base64"
 """End of the name of a field whose bytes are given in base64."""
@@ -32,8 +32,7 @@ def make_action(item: Mapping[str, object]) -> Action:
     kind = item.get("kind")
     known = _kinds()
     if not isinstance(kind, str) or kind not in known:
-        near = get_close_matches(str(kind), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+        hint = suggest(str(kind), known) or f"there are {', '.join(sorted(known))}"
         raise ValueError(f"no kind of action: {kind!r}; {hint}")
     given = dict(_decoded(name, value) for name, value in item.items() if name != "kind")
     try:

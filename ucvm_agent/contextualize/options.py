@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from ucvm_agent.contextualize.given import Given
 from ucvm_agent.contextualize.unsupported import without_effect
+from ucvm_agent.nearest import suggest
 from ucvm_agent.userdata.context import (
     Context,
     Entry,
@@ -178,8 +179,7 @@ def _unknown(context: Context, nested: Nested) -> Iterator[Problem]:
     """Yield a warning for each key of a mapping that its model does not declare."""
     known = [field.alias or name for name, field in type(nested).model_fields.items()]
     for key in nested.model_extra or {}:
-        near = get_close_matches(key, known, 1, CLOSENESS)
-        hint = f"did you mean {near[0]}?" if near else "it has no effect"
+        hint = suggest(key, known, CLOSENESS) or "it has no effect"
         yield remark(context, (*nested.origin, key), "unknown key", hint)
 
 

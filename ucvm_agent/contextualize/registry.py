@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import structlog
 
 from ucvm_agent.contextualize.base import Contextualizer
 from ucvm_agent.contextualize.redaction import trace
+from ucvm_agent.nearest import suggest
 from ucvm_agent.userdata.context import Place, Problem, Severity
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def _warning(part: str, message: str, hint: str = "") -> Problem:
 
 def _unknown(unwanted: set[str], known: set[str]) -> Iterator[Problem]:
     for name in sorted(unwanted - known):
-        near = get_close_matches(name, sorted(known), 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+        hint = suggest(name, known) or f"there are {', '.join(sorted(known))}"
         yield _warning("contextualize.disabled", f"there is no contextualizer {name}", hint)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 from ucvm_agent.contextualize.base import Contextualizer
 from ucvm_agent.contextualize.options import model_keys
 from ucvm_agent.contextualize.unsupported import without_effect
+from ucvm_agent.nearest import suggest
 from ucvm_agent.userdata.context import Context, Entry, Frozen, Problem, Severity, parse_key
 
 PLUGINS = "[amiconfig] plugins"
@@ -70,8 +70,7 @@ def _unknown(context: Context, contextualizers: Collection[Contextualizer[Any]])
             reason = without_effect(f"[{name}]")
             if entry is None or name in known or (reason is not None and key == DISABLED_PLUGINS):
                 continue
-            near = get_close_matches(name, sorted(known), 1) if reason is None else []
-            hint = f"did you mean {near[0]}?" if near else reason or "it has no effect"
+            hint = (suggest(name, known) if reason is None else reason) or "it has no effect"
             what = "nothing here stands for the plugin" if reason is None else "this agent does not support the plugin"
             yield Problem(Severity.WARNING, entry.place, f"{key}: {what} {name}", hint)
 

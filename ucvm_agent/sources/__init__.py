@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ucvm_agent.errors import SettingsError
+from ucvm_agent.nearest import suggest
 
 if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
@@ -35,10 +36,7 @@ def make(name: str, settings: Settings) -> Source:
     """
     known = names()
     if name not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        hint = suggest(name, known) or f"there are {', '.join(known)}"
         raise SettingsError(f"there is no source {name!r}", where="sources.names", hint=hint)
     source: Source = import_module(f"{__name__}.{name}").Source(getattr(settings.sources, name))
     return source
