@@ -8,6 +8,7 @@ debug lines hold whole stanzas with their secrets.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
@@ -94,7 +95,8 @@ def _open(settings: Log) -> IO[str]:
     if settings.file is None:
         return sys.stderr
     try:
-        return settings.file.open("a", buffering=1)
+        descriptor = os.open(settings.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"cannot be opened: {error.strerror}", where=f"log.file {settings.file}") from error
 

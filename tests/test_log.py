@@ -1,0 +1,41 @@
+"""What is logged, and where to; in a process of its own, since logging belongs to the whole process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ucvm_agent.errors import SettingsError
+from ucvm_agent.log import Stamp, configure
+from ucvm_agent.settings import Log
+
+PROGRAM = """\
+import os, pathlib, sys, structlog
+from pydantic import SecretStr
+from ucvm_agent import log
+from ucvm_agent.settings import Log
+
+os.umask(0)
+log.configure(Log(file=pathlib.Path(sys.argv[1])), log.Stamp("boot-1"))
+structlog.get_logger("ucvm_agent").warning("µ", password="geheim", key=SecretStr("geheim"), jid="vm@example.org")
+"""
+
+
+def test_a_log_file_is_private_and_holds_no_secret(tmp_path: Path) -> None:
+    """Only its owner reads it; values are masked by type and by name."""
+    file = tmp_path / "agent.log"
+    subprocess.run([sys.executable, "-c", PROGRAM, str(file)], check=True, timeout=60)
+    assert file.stat().st_mode & 0o777 == 0o600
+    line = json.loads(file.read_text(encoding="utf-8"))
+    assert (line["event"], line["password"], line["key"], line["jid"]) == ("µ", "***", "***", "vm@example.org")
+    assert (line["boot"], line["level"]) == ("boot-1", "warning")
+
+
+def test_an_impossible_log_file_is_a_wrong_setting(tmp_path: Path) -> None:
+    """The agent does not start without the log that was asked for."""
+    with pytest.raises(SettingsError, match=r"log\.file .*absent"):
+        configure(Log(file=tmp_path / "absent" / "agent.log"), Stamp("boot-1"))
