@@ -238,10 +238,12 @@ def _journal(settings: Settings) -> Iterator[SavedJournal | None]:
 
 
 def _rendered(shown: Preview, applied: Applied | None, arguments: argparse.Namespace) -> str:
-    from ucvm_agent.contextualize.render import render_json, render_text
-
     if getattr(arguments, "format", "text") == "json":
+        from ucvm_agent.contextualize.render_json import render_json
+
         return render_json(shown, applied)
+    from ucvm_agent.contextualize.render_text import render_text
+
     color = getattr(arguments, "color", "auto")
     terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     return render_text(shown, applied, color=color == "always" or (color == "auto" and terminal))

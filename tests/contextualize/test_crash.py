@@ -37,7 +37,8 @@ from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.events import ActionEnded, Body
 from ucvm_agent.sources.base import Metadata
-from ucvm_agent.store.store import JournalEntry, Store
+from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.store import Store
 
 BUSYBOX = Path("/bin/busybox")
 

@@ -16,7 +16,9 @@ from tests.contextualize.stand_ins import Deed, contextualizer, named, written
 from ucvm_agent.contextualize.actions import Effect, MakeDirectory, MakeLink, RestartUnit, WriteFile
 from ucvm_agent.contextualize.apply import apply
 from ucvm_agent.contextualize.plan import Plan, make_plan
-from ucvm_agent.contextualize.render import Document, preview, render_json, render_text
+from ucvm_agent.contextualize.preview import preview
+from ucvm_agent.contextualize.render_json import Document, render_json
+from ucvm_agent.contextualize.render_text import render_text
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.store.journal import SavedJournal
 from ucvm_agent.store.store import Store

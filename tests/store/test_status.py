@@ -12,8 +12,9 @@ from ucvm_agent.errors import StoreBusy
 from ucvm_agent.events import ContextReceived, State
 from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.store import lock
+from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.status import read, wait_settled
-from ucvm_agent.store.store import JournalEntry, Store
+from ucvm_agent.store.store import Store
 
 
 def test_status_tells_the_whole_story(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from ucvm_agent.events import ActionEnded, ContextReceived, Note, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
-from ucvm_agent.store.store import KEPT_EVENTS, JournalEntry, Store
+from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.store import KEPT_EVENTS, Store
 
 
 @pytest.fixture

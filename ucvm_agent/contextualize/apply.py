@@ -27,7 +27,8 @@ from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError
 from ucvm_agent.events import ActionEnded, Contextualized
-from ucvm_agent.store.store import JournalEntry, Store
+from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.store import Store
 
 log = structlog.get_logger()
 

@@ -17,8 +17,7 @@ from ucvm_agent.userdata.context import Severity
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System
-    from ucvm_agent.store.journal import Journal
-    from ucvm_agent.store.store import JournalEntry
+    from ucvm_agent.store.journal import Journal, JournalEntry
 
 log = structlog.get_logger()
 

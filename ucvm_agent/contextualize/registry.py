@@ -87,7 +87,10 @@ def _unknown(unwanted: set[str], known: set[str]) -> Iterator[Problem]:
 
 def _packaged(problems: list[Problem]) -> Iterator[tuple[Contextualizer[Any], str]]:
     """Yield the contextualizers of installed packages, each with the package's name: ours last."""
-    found = [(_distribution(point), point) for point in entry_points(group=GROUP)]
+    points = entry_points(group=GROUP)
+    # Each package is asked once, since it reads all of its metadata to know its name.
+    packages = {dist: dist.name if dist else "unknown package" for dist in {point.dist for point in points}}
+    found = [(packages[point.dist], point) for point in points]
     for origin, point in sorted(found, key=lambda each: (each[0] == OURS, each[0], each[1].name)):
         try:
             yield _made(point), origin
@@ -95,10 +98,6 @@ def _packaged(problems: list[Problem]) -> Iterator[tuple[Contextualizer[Any], st
             log.debug("contextualizer cannot be loaded", distribution=origin, name=point.name, trace=trace(error))
             message = f"its contextualizer {point.name} cannot be loaded: {type(error).__name__}: {error}"
             problems.append(_warning(origin, message, f"repair or uninstall the package {origin}"))
-
-
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown package"
 
 
 def _made(point: EntryPoint) -> Contextualizer[Any]:

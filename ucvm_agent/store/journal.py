@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ucvm_agent.store.schema import open_reader, translated
-from ucvm_agent.store.store import JournalEntry
+
+Outcome = Literal["started", "done", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """What the journal says of one action.
+
+    `scope` is what its frequency counts by: an instance-id, a boot-id, or `once`.
+    """
+
+    key: str
+    scope: str
+    contextualizer: str
+    kind: str
+    target: str
+    outcome: Outcome
+    effect: str = ""
+    reason: str = ""
 
 
 class Journal(Protocol):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -20,31 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 from ucvm_agent.errors import StoreError
 from ucvm_agent.events import Body, Event, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.schema import open_writer, translated
 
 log = structlog.get_logger()
 
 KEPT_EVENTS = 1000
 """Events that stay after every controller has them, for `status`."""
-
-Outcome = Literal["started", "done", "failed", "skipped"]
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """What the journal says of one action.
-
-    `scope` is what its frequency counts by: an instance-id, a boot-id, or `once`.
-    """
-
-    key: str
-    scope: str
-    contextualizer: str
-    kind: str
-    target: str
-    outcome: Outcome
-    effect: str = ""
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Shows what a plan would do: text for people (`render_text.py`), JSON for programs."""
+"""Shows programs what a plan would do, as JSON; `render_text.py` is for people and needs none of this."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from pydantic import BaseModel, ConfigDict
 
 from ucvm_agent.contextualize.actions import Change, Effect
 from ucvm_agent.contextualize.plan import Step
-from ucvm_agent.contextualize.preview import Preview, preview
-from ucvm_agent.contextualize.render_text import render_text
+from ucvm_agent.contextualize.preview import Preview
 from ucvm_agent.userdata.context import Problem, Severity
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.apply import Applied
 
-__all__ = ["Document", "End", "Preview", "preview", "render_json", "render_text"]
-
 
 class Shown(BaseModel):
-    """The base of what the JSON form is made of; built when first used, since text needs none of it."""
+    """The base of what the JSON form is made of."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class ProblemItem(Shown):
