@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
+
+from ucvm_agent.contextualize.actions import WriteFile
+from ucvm_agent.contextualize.actions.blocks import put_block
+from ucvm_agent.contextualize.base import System
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACTIVE = re.compile(r'["\\$`\x00-\x1f\x7f]')
@@ -49,6 +53,18 @@ def assign(values: Iterable[tuple[str, str]]) -> str:
 def export(values: Mapping[str, str]) -> str:
     """Return a line `export KEY=VALUE` for each pair, with any value quoted so that it means itself."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def add_block(system: System, path: str, name: str, lines: str, *, sensitive: bool = False) -> Iterator[WriteFile]:
+    """Yield the file with these lines in our block; without any, only a file where an earlier context left a block."""
+    there = system.read(path) or b""
+    if lines or outside_block(there, name) != there:
+        yield WriteFile(path=path, content=lines.encode(), block=name, sensitive=sensitive)
+
+
+def outside_block(text: bytes, name: str) -> bytes:
+    """Return what of a file is not in our block, and so comes from the image, its people or its scripts."""
+    return put_block(text, name, b"")
 
 
 def replace(text: str, values: Mapping[str, str]) -> str:

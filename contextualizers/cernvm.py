@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from contextualizers.accounts import check_account_name, read_cernvm_users
-from contextualizers.assignments import Plain, assign, export
-from ucvm_agent.contextualize.actions import EnableUnit, RunCommand, WriteFile
+from contextualizers.assignments import Plain, add_block, assign, export
+from ucvm_agent.contextualize.actions import EnableUnit, RunCommand
 from ucvm_agent.contextualize.base import (
     Action,
     CommaList,
@@ -87,33 +87,24 @@ class CernVMOptions(Options):
 class CernVM(Contextualizer[CernVMOptions]):
     """Writes site.conf and the environment, enables services, and runs the command for each boot.
 
-    It acts on a section `[cernvm]` whether or not `[amiconfig] plugins` names it. The files get our lines at their
-    end, since scripts of a context write to them as well, and a shell takes the last assignment.
+    It acts on a section `[cernvm]` whether or not `[amiconfig] plugins` names it. Our lines are a block at the end
+    of the files, since scripts of a context write to them as well, and a shell takes the last assignment.
     """
 
     name = "cernvm"
     options = CernVMOptions
-    after = ("cvmfs", "scripts_before", "users")
+    after = ("cvmfs", "users")
 
     def plan(self, options: CernVMOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the files, the services and the command."""
-        if "[cernvm]" not in context.values:
-            return
-        yield _added(SITE, assign(_site(options)))
-        if options.environment:
-            yield _added(ENVIRONMENT, export(options.environment))
-            yield WriteFile(path=PROFILE, content=f"{_HEADER}{export(options.environment)}".encode())
+        site = assign(_site(options)) if "[cernvm]" in context.values else ""
+        yield from add_block(system, SITE, "cernvm", site)
+        for path in (ENVIRONMENT, PROFILE):
+            yield from add_block(system, path, "cernvm", export(options.environment))
         yield from (EnableUnit(unit=unit) for unit in options.services)
         if options.contextualization_command:
             user, _, command = options.contextualization_command.partition(":")
             yield RunCommand(argv=("runuser", "-l", user.strip(), "-c", command), frequency=Frequency.BOOT)
-
-
-_HEADER = "# Written by ucvm-agent from the user-data.\n"
-
-
-def _added(path: str, text: str) -> WriteFile:
-    return WriteFile(path=path, content=f"\n{_HEADER}{text}".encode(), append=True)
 
 
 def _site(options: CernVMOptions) -> Iterator[tuple[str, str]]:

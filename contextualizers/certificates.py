@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Annotated
@@ -55,19 +54,19 @@ class Certificates(Contextualizer[CertificatesOptions]):
 
     name = "certificates"
     options = CertificatesOptions
-    after = ("scripts_before",)
 
     def plan(self, options: CertificatesOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield a file for each certificate, and the command."""
         folder, command = "/usr/local/share/ca-certificates", "update-ca-certificates"
         if system.status("/etc/pki/ca-trust"):
             folder, command = "/etc/pki/ca-trust/source/anchors", "update-ca-trust"
-        for number, text in enumerate(options.trust.trusted, start=1):
-            yield WriteFile(path=f"{folder}/ucvm-{number}.crt", content=text.encode())
-        if options.trust.trusted and system.program(command):
-            # A command is run once; with the digest, other certificates make it another command.
-            digest = hashlib.sha256("".join(options.trust.trusted).encode()).hexdigest()[:16]
-            yield RunCommand(argv=(command,), timeout=300.0, environment=(("UCVM_CERTIFICATES", digest),))
+        files = [
+            WriteFile(path=f"{folder}/ucvm-{number}.crt", content=text.encode())
+            for number, text in enumerate(options.trust.trusted, start=1)
+        ]
+        yield from files
+        if files and system.program(command):
+            yield RunCommand(argv=(command,), timeout=300.0, because=tuple(file.path for file in files))
 
     def remarks(self, options: CertificatesOptions, context: Context, system: System) -> Iterable[Problem]:
         """Warn of what is not done."""

@@ -16,7 +16,6 @@ It is read from three dialects: `cvmfs:` in cloud-config, `[cernvm]` of amiconfi
 
 from __future__ import annotations
 
-import hashlib
 import re
 from base64 import b64decode, b64encode
 from binascii import Error
@@ -25,7 +24,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from contextualizers.assignments import Plain, Variable, assign
+from contextualizers.assignments import Plain, Variable, add_block, assign, outside_block
 from ucvm_agent.contextualize.actions import RunCommand, WriteFile
 from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Nested, Options, Reads, System
 
@@ -34,7 +33,7 @@ AUTOMATIC_PROXY = "auto;DIRECT"
 PAC_URLS = ";".join(
     f"http://{host}/wpad.dat" for host in ("grid-wpad", "wpad", "wlcg-wpad.cern.ch", "wlcg-wpad.fnal.gov")
 )
-"""What CernVM uses where no proxy is given (references/amiconfig.md, section 8)."""
+"""What CernVM uses where no proxy is given, WLCG's servers last (references/amiconfig.md, section 8)."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
@@ -126,26 +125,22 @@ class CVMFSOptions(Options):
 
 
 class CVMFS(Contextualizer[CVMFSOptions]):
-    """Adds the settings to `default.local`, writes a file for each extra repository, and reloads the client.
+    """Keeps the settings in a block of `default.local`, writes a file for each extra repository, reloads the client.
 
-    The settings go to the end of `default.local`, since scripts of a context write to that file as well (and a
-    shell takes the last one). Without a proxy of its own, a context with repositories gets CernVM's automatic one.
+    The block goes to the end of `default.local`, since scripts of a context write to that file as well (and a
+    shell takes the last one); those of another context replace it. Without a proxy of its own, a context with
+    repositories gets CernVM's automatic one.
     """
 
     name = "cvmfs"
     options = CVMFSOptions
-    after = ("scripts_before",)
 
     def plan(self, options: CVMFSOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the files, and the reload."""
         files = [*_repository_files(options.extra_repositories), *_local(options, system)]
         yield from files
         if files and system.live and system.program("cvmfs_config"):
-            # A command is run once; with the digest, another configuration makes it another command.
-            digest = hashlib.sha256(b"\0".join(file.content for file in files)).hexdigest()[:16]
-            yield RunCommand(
-                argv=("cvmfs_config", "reload"), timeout=300.0, environment=(("UCVM_CONFIGURATION", digest),)
-            )
+            yield RunCommand(argv=("cvmfs_config", "reload"), timeout=300.0, because=tuple(file.path for file in files))
 
 
 def _repository_files(repositories: Iterable[ExtraRepository]) -> Iterator[WriteFile]:
@@ -158,10 +153,8 @@ def _repository_files(repositories: Iterable[ExtraRepository]) -> Iterator[Write
 
 def _local(options: CVMFSOptions, system: System) -> Iterator[WriteFile]:
     settings = dict(_settings(options, system))
-    if settings:
-        content = f"\n# Written by ucvm-agent from the user-data.\n{assign(settings.items())}".encode()
-        secret = options.entitlement_key is not None
-        yield WriteFile(path=LOCAL, content=content, append=True, sensitive=secret)
+    secret = options.entitlement_key is not None
+    yield from add_block(system, LOCAL, "cvmfs", assign(settings.items()), sensitive=secret)
 
 
 def _settings(options: CVMFSOptions, system: System) -> Iterator[tuple[str, str]]:
@@ -187,4 +180,5 @@ def _settings(options: CVMFSOptions, system: System) -> Iterator[tuple[str, str]
 
 def _has_proxy(options: CVMFSOptions, system: System) -> bool:
     """Say whether the system or the context sets a proxy without `http_proxy`."""
-    return "CVMFS_HTTP_PROXY" in options.config or b"CVMFS_HTTP_PROXY=" in (system.read(LOCAL) or b"")
+    there = outside_block(system.read(LOCAL) or b"", "cvmfs")
+    return "CVMFS_HTTP_PROXY" in options.config or b"CVMFS_HTTP_PROXY=" in there

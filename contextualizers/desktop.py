@@ -94,7 +94,6 @@ class Desktop(Contextualizer[DesktopOptions]):
 
     name = "desktop"
     options = DesktopOptions
-    after = ("scripts_before",)
     before = ("users",)
 
     def plan(self, options: DesktopOptions, context: Context, system: System) -> Iterable[Action]:

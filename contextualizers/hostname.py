@@ -50,7 +50,6 @@ class Hostname(Contextualizer[HostnameOptions]):
 
     name = "hostname"
     options = HostnameOptions
-    after = ("scripts_before",)
     amiconfig = ("hostname",)
 
     def plan(self, options: HostnameOptions, context: Context, system: System) -> Iterable[Action]:

@@ -42,7 +42,6 @@ class Locale(Contextualizer[LocaleOptions]):
 
     name = "locale"
     options = LocaleOptions
-    after = ("scripts_before",)
 
     def plan(self, options: LocaleOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the files that systemd and, beside it, Debian read."""
@@ -55,6 +54,7 @@ class Locale(Contextualizer[LocaleOptions]):
         if options.timezone:
             if system.status(f"{ZONES}/{options.timezone}") is None and system.status(ZONES):
                 raise Refusal("timezone", f"this system knows no time zone {options.timezone}", "see timedatectl")
-            yield MakeLink(path="/etc/localtime", to=f"{ZONES}/{options.timezone}")
+            # Some images have a copy of the zone's file there.
+            yield MakeLink(path="/etc/localtime", to=f"{ZONES}/{options.timezone}", replace_file=True)
             if debian:
                 yield WriteFile(path="/etc/timezone", content=f"{options.timezone}\n".encode())

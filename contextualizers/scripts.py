@@ -60,6 +60,7 @@ class ScriptsBefore(Contextualizer[ScriptsBeforeOptions]):
 
     name = "scripts_before"
     options = ScriptsBeforeOptions
+    before = ("*",)
 
     def plan(self, options: ScriptsBeforeOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the commands, then the scripts, each in the order of the user-data."""
@@ -74,28 +75,14 @@ class ScriptsOptions(Options):
 
 
 class Scripts(Contextualizer[ScriptsOptions]):
-    """Runs the other scripts, then `runcmd`, when the first-party contextualizers are through.
+    """Runs the other scripts, then `runcmd`, when all other contextualizers are through.
 
     One that fails does not keep the next from running (references/amiconfig.md, section 5).
     """
 
     name = "scripts"
     options = ScriptsOptions
-    after = (
-        "bootloader",
-        "cernvm",
-        "certificates",
-        "cvmfs",
-        "desktop",
-        "hostname",
-        "locale",
-        "scripts_before",
-        "ssh_keys",
-        "sshd",
-        "users",
-        "write_files",
-        "write_files_deferred",
-    )
+    after = ("*",)
 
     def plan(self, options: ScriptsOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the scripts, then the commands, each in the order of the user-data."""

@@ -28,7 +28,7 @@ class SSHKeys(Contextualizer[SSHKeysOptions]):
 
     name = "ssh_keys"
     options = SSHKeysOptions
-    after = ("scripts_before", "users")
+    after = ("users",)
     amiconfig = ("rootsshkeys",)
 
     def plan(self, options: SSHKeysOptions, context: Context, system: System) -> Iterable[Action]:

@@ -59,7 +59,6 @@ class SSHD(Contextualizer[SSHDOptions]):
 
     name = "sshd"
     options = SSHDOptions
-    after = ("scripts_before",)
     amiconfig = ("disablesshpasswdauth",)
 
     def plan(self, options: SSHDOptions, context: Context, system: System) -> Iterable[Action]:

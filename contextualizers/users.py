@@ -63,7 +63,6 @@ class Users(Contextualizer[UsersOptions]):
 
     name = "users"
     options = UsersOptions
-    after = ("scripts_before",)
 
     def plan(self, options: UsersOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield groups, users with their keys, sudo rules, and passwords of users that are there already."""

@@ -154,7 +154,7 @@ class WriteFiles(Contextualizer[WriteFilesOptions]):
 
     name = "write_files"
     options = WriteFilesOptions
-    after: ClassVar[tuple[str, ...]] = ("scripts_before",)
+    after: ClassVar[tuple[str, ...]] = ()
     deferred: ClassVar[bool] = False
 
     def plan(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Action]:
@@ -178,19 +178,8 @@ class WriteFilesDeferred(WriteFiles):
     """Writes the files with `defer: true`, when users and all else but the scripts are there."""
 
     name = "write_files_deferred"
-    after = (
-        "bootloader",
-        "cernvm",
-        "certificates",
-        "cvmfs",
-        "desktop",
-        "hostname",
-        "locale",
-        "ssh_keys",
-        "sshd",
-        "users",
-        "write_files",
-    )
+    after = ("*",)
+    before = ("scripts",)
     deferred = True
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.files import ExtractArchive, MakeDirectory, MakeLink, WriteFile
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
@@ -72,6 +73,40 @@ def test_content_is_appended_once(tmp_path: Path) -> None:
     assert change.diff.splitlines()[2:] == ["@@ -1 +1,2 @@", " 127.0.0.1 localhost", "+::1 localhost"]
     apply(WriteFile(path="/hosts", content=b"::1 localhost\n", append=True), tmp_path)
     assert (tmp_path / "hosts").read_text() == "127.0.0.1 localhost\n::1 localhost\n"
+
+
+def test_a_block_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    """It comes to the end of the file and stays in its place; without content it is gone."""
+
+    def block(content: bytes) -> WriteFile:
+        return WriteFile(path="/default.local", content=content, block="cvmfs")
+
+    path = tmp_path / "default.local"
+    path.write_text("A=1")
+    apply(block(b"A=2\nB=2\n"), tmp_path)
+    with path.open("a") as file:
+        file.write("C=3\n")
+    assert apply(block(b"A=4\n"), tmp_path).diff.splitlines()[3:] == [
+        " A=1",
+        " # begin of cvmfs, written by ucvm-agent",
+        "-A=2",
+        "-B=2",
+        "+A=4",
+        " # end of cvmfs, written by ucvm-agent",
+        " C=3",
+    ]
+    assert [line for line in path.read_text().splitlines() if line[0] != "#"] == ["A=1", "A=4", "C=3"]
+    apply(block(b""), tmp_path)
+    assert path.read_text() == "A=1\nC=3\n"
+
+
+@given(st.binary(max_size=60), st.lists(st.sampled_from([b"a\n", b"# end\n", b"\r\n"])))
+def test_any_file_can_have_a_block(text: bytes, lines: list[bytes]) -> None:
+    """Put twice it is there once, and taken out again it leaves what was there, with its last line ended."""
+    content = b"".join(lines)
+    once = put_block(text, "x", content)
+    assert put_block(once, "x", content) == once
+    assert put_block(once, "x", b"") in (text, text + b"\n")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +171,14 @@ def test_a_link_is_made_and_changed(tmp_path: Path) -> None:
     assert apply(MakeLink(path="/etc/localtime", to="../usr/UTC"), tmp_path).effect is Effect.CREATE
     change = apply(MakeLink(path="/etc/localtime", to="/usr/CET"), tmp_path)
     assert change == Change(Effect.UPDATE, "link to ../usr/UTC becomes link to /usr/CET")
+
+
+def test_a_file_becomes_a_link_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    """As /etc/localtime of images that have a copy of the zone there."""
+    (tmp_path / "localtime").write_text("UTC")
+    change = apply(MakeLink(path="/localtime", to="/usr/CET", replace_file=True), tmp_path)
+    assert change == Change(Effect.UPDATE, "file of 3 bytes becomes link to /usr/CET")
+    assert (tmp_path / "localtime").readlink() == Path("/usr/CET")
 
 
 def test_what_is_in_the_way_is_told_before_and_refused_then(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tests.contextualize.stand_ins import Deed, contextualizer, named, written
-from ucvm_agent.contextualize.actions import RestartUnit, WriteFile
+from ucvm_agent.contextualize.actions import RestartUnit, RunCommand, WriteFile
 from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Frequency, Options, Reads, Refusal
 from ucvm_agent.contextualize.order import order_contextualizers
 from ucvm_agent.contextualize.plan import Plan, Step, make_plan
@@ -72,6 +72,22 @@ def test_every_declared_order_holds(data: st.DataObject) -> None:
     assert all(order.index(earlier) < order.index(later) for earlier, later in declared)
     assert all(earlier in ordered[later] for earlier, later in declared)
     assert list(order_contextualizers(data.draw(st.permutations(made)))) == order
+
+
+def test_everybody_is_ordered_by_a_star_unless_names_say_otherwise() -> None:
+    """So that the scripts are last without knowing third parties, and one of those may still come later."""
+    made = [
+        contextualizer("a-last", after=["*"]),
+        contextualizer("before-last", after=["*"], before=["a-last"]),
+        contextualizer("first", before=["*"]),
+        contextualizer("later", after=["a-last"]),
+        contextualizer("latest", after=["later"]),
+        contextualizer("middle"),
+        contextualizer("zero", before=["first"]),
+    ]
+    ordered = order_contextualizers(made)
+    assert list(ordered) == ["zero", "first", "middle", "before-last", "a-last", "later", "latest"]
+    assert ordered["a-last"] == {"zero", "first", "middle", "before-last"}
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5, unique=True))
@@ -211,11 +227,21 @@ def test_a_key_tells_the_same_action_again(system: System) -> None:
     assert [step.key for step in again.steps][1:] == [step.key for step in first.steps if step.contextualizer == "b"]
 
 
-def test_a_restart_is_due_again_when_its_file_is_another(system: System) -> None:
+CONFIGURATION = "/etc/ssh/sshd_config"
+
+
+@pytest.mark.parametrize(
+    "follower",
+    [
+        RestartUnit(unit="ssh.service", because=(CONFIGURATION,)),
+        RunCommand(argv=("reload", "ssh"), because=(CONFIGURATION,)),
+    ],
+)
+def test_what_follows_a_file_is_due_again_when_the_file_is_another(follower: Action, system: System) -> None:
     def plan(content: bytes) -> Step:
         made = [
-            contextualizer("a", [WriteFile(path="/etc/ssh/sshd_config", content=content)]),
-            contextualizer("b", [RestartUnit(unit="ssh.service", because=("/etc/ssh/sshd_config",))]),
+            contextualizer("a", [WriteFile(path=CONFIGURATION, content=content)]),
+            contextualizer("b", [follower]),
         ]
         return make_plan(EMPTY, system, made[::-1]).steps[-1]
 

@@ -12,12 +12,11 @@ from ucvm_agent.contextualize.base import Frequency
 from ucvm_agent.contextualize.system import System
 
 SAMPLES = Path(__file__).parent.parent / "data" / "contexts"
-HEADER = "# Written by ucvm-agent from the user-data.\n"
 
 
 def added(path: str, text: str) -> WriteFile:
     """Return the action that adds this text."""
-    return WriteFile(path=path, content=f"\n{HEADER}{text}".encode(), append=True)
+    return WriteFile(path=path, content=text.encode(), block="cernvm")
 
 
 def test_a_real_context_gets_the_files_that_its_script_sources(system: System) -> None:
@@ -33,7 +32,7 @@ def test_a_real_context_gets_the_files_that_its_script_sources(system: System) -
             'CERNVM_SCREEN_RES="1280x700"\nCERNVM_KEYBOARD="us"\n',
         ),
         added(ENVIRONMENT, f"export ATLAS_LOCAL_ROOT_BASE={root}\n"),
-        WriteFile(path=PROFILE, content=f"{HEADER}export ATLAS_LOCAL_ROOT_BASE={root}\n".encode()),
+        added(PROFILE, f"export ATLAS_LOCAL_ROOT_BASE={root}\n"),
     ]
     assert answer.texts == []
 

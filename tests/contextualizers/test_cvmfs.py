@@ -9,8 +9,9 @@ import pytest
 
 from contextualizers.cvmfs import CVMFS, LOCAL, PAC_URLS
 from tests.contextualizers.ask import Answer, ask, furnish
-from ucvm_agent.contextualize.actions import WriteFile
+from ucvm_agent.contextualize.actions import Effect, WriteFile
 from ucvm_agent.contextualize.system import System
+from ucvm_agent.contextualize.target import Target
 
 SAMPLES = Path(__file__).parent.parent / "data" / "contexts"
 AUTOMATIC = f'CVMFS_HTTP_PROXY="auto;DIRECT"\nCVMFS_PAC_URLS="{PAC_URLS}"\n'
@@ -20,8 +21,7 @@ PEM = f"-----BEGIN PUBLIC KEY-----\n{b64encode(DER).decode()}\n-----END PUBLIC K
 
 def local(settings: str) -> WriteFile:
     """Return the action that adds these settings."""
-    content = f"\n# Written by ucvm-agent from the user-data.\n{settings}".encode()
-    return WriteFile(path=LOCAL, content=content, append=True)
+    return WriteFile(path=LOCAL, content=settings.encode(), block="cvmfs")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,28 @@ def test_the_image_s_own_proxy_stays(tmp_path: Path) -> None:
     """The automatic one is only for those that have none."""
     system = furnish(tmp_path, {LOCAL: "CVMFS_HTTP_PROXY=http://site:3128\n"})
     assert ask(CVMFS(), "[cernvm]\nrepositories=sft\n", system).actions == [local('CVMFS_REPOSITORIES="sft.cern.ch"\n')]
+
+
+async def test_another_context_replaces_the_settings_and_nothing_else(tmp_path: Path) -> None:
+    """Also one that has none; the second time the same context changes nothing."""
+    system = furnish(tmp_path, {LOCAL: "CVMFS_QUOTA_LIMIT=10000"})
+    after = []
+    for text in ("[cernvm]\nrepositories=atlas,sft\n", "[cernvm]\nrepositories=sft\nproxy=DIRECT\n", "[cernvm]\n"):
+        for action in ask(CVMFS(), text, system).actions:
+            await action.apply(Target(system, tmp_path / "runs", "key", frozenset()))
+        assert all(action.preview(system).effect is Effect.NONE for action in ask(CVMFS(), text, system).actions)
+        after.append((system.read(LOCAL) or b"").decode().splitlines())
+    assert [line for line in after[0] if line[0] != "#"] == [
+        "CVMFS_QUOTA_LIMIT=10000",
+        'CVMFS_REPOSITORIES="atlas.cern.ch,sft.cern.ch"',
+        *AUTOMATIC.splitlines(),
+    ]
+    assert [line for line in after[1] if line[0] != "#"] == [
+        "CVMFS_QUOTA_LIMIT=10000",
+        'CVMFS_REPOSITORIES="sft.cern.ch"',
+        'CVMFS_HTTP_PROXY="DIRECT"',
+    ]
+    assert after[2] == ["CVMFS_QUOTA_LIMIT=10000"]
 
 
 @pytest.mark.parametrize("key", [PEM, b64encode(PEM.encode()).decode(), b64encode(DER).decode()])

@@ -13,7 +13,7 @@ from ucvm_agent.contextualize.base import Refusal
 from ucvm_agent.contextualize.system import System
 
 TEXT = "#cloud-config\ntimezone: Europe/Zurich\nlocale: de_CH.UTF-8\n"
-LINK = MakeLink(path="/etc/localtime", to="/usr/share/zoneinfo/Europe/Zurich")
+LINK = MakeLink(path="/etc/localtime", to="/usr/share/zoneinfo/Europe/Zurich", replace_file=True)
 
 
 def test_debian_gets_its_own_files(system: System) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from contextualizers.sshd import SSHD
 from contextualizers.users import Users
 from contextualizers.write_files import WriteFiles, WriteFilesDeferred
 from tests.contextualizers.ask import KEY
-from ucvm_agent.contextualize.actions import Effect, RunCommand, RunScript
-from ucvm_agent.contextualize.base import Contextualizer
+from ucvm_agent.contextualize.actions import Action, Effect, RunCommand, RunScript, WriteFile
+from ucvm_agent.contextualize.base import Context, Contextualizer, Options
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
@@ -80,17 +81,30 @@ runcmd: [echo done]
 """
 
 
+class Site(Contextualizer[Options]):
+    """A third party's, which says nothing of its order."""
+
+    name = "site"
+    options = Options
+
+    def plan(self, options: Options, context: Context, system: System) -> Iterable[Action]:
+        if context.scripts:
+            yield WriteFile(path="/etc/site", content=b"")
+
+
 def plan(text: str, root: Path) -> Plan:
     """Return what all of them want."""
     metadata = Metadata(instance_id="i-1", hostname="vm", public_keys=(KEY,))
-    return make_plan(decode(Found("file", "test", text.encode(), metadata=metadata)), System(root), ALL)
+    context = decode(Found("file", "test", text.encode(), metadata=metadata))
+    return make_plan(context, System(root), [*ALL, Site()])
 
 
 def test_they_can_be_ordered_and_scripts_are_first_and_last(system: System) -> None:
-    """No two contradict each other, and no script runs amidst the rest."""
+    """No two contradict each other, and no script runs amidst the rest, third parties' included."""
     steps = plan(MIXED, system.root).steps
     assert steps[0].contextualizer == "scripts_before"
-    assert steps[-1].contextualizer == "scripts"
+    assert [step.contextualizer for step in steps[-2:]] == ["write_files_deferred", "scripts"]
+    assert all(step.waits_for for step in steps[1:])
     last = len(steps) - 1
     waiting, seen = [last], set[int]()
     while waiting:
@@ -120,4 +134,4 @@ async def test_what_was_done_once_is_found_done(system: System, tmp_path: Path) 
 def test_nothing_is_done_that_nobody_asked_for(text: str, system: System) -> None:
     """Only the host name and the keys of the platform come without a context."""
     targets = {step.action.target for step in plan(text, system.root).steps if step.contextualizer != "scripts"}
-    assert targets == {"vm", "/etc/hosts", "root"}
+    assert targets - {"/etc/site"} == {"vm", "/etc/hosts", "root"}

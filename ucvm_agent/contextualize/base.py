@@ -69,7 +69,8 @@ class Contextualizer(ABC, Generic[O]):
         name: unique; also the name by which settings disable it and others order themselves around it.
         options: the model of what it reads from the context, see `options.Options`.
         after, before: names of contextualizers whose actions come earlier or later; unknown names are
-            ignored. They order only: a failed action stops just those that need what it provides.
+            ignored, and `*` stands for all others. They order only: a failed action stops just those that
+            need what it provides.
         frequency: how often its actions are done; an action may overrule it.
         amiconfig: names of the amiconfig plugins that it stands for, so that `[amiconfig] disabled_plugins`
             switches it off (references/amiconfig.md, section 4).

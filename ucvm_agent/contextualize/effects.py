@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
-from ucvm_agent.contextualize.actions import Action, Change, Effect, RestartUnit
+from ucvm_agent.contextualize.actions import Action, Change, Effect
 from ucvm_agent.userdata.context import Context, Frequency
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def change_of(action: Action, system: System, changed: Set[str]) -> Change:
     Arguments:
         changed: paths that this plan has changed so far, or would have.
     """
-    if isinstance(action, RestartUnit) and action.because and changed.isdisjoint(action.because):
-        return Change(Effect.NONE, f"{action.unit} goes on: nothing that it reads has changed")
+    if action.causes and changed.isdisjoint(cause.name for cause in action.causes):
+        return Change(Effect.NONE, "nothing that it reads has changed")
     return action.preview(system)
 
 

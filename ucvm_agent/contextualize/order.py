@@ -16,12 +16,16 @@ from ucvm_agent.errors import PlanError
 
 N = TypeVar("N", str, int)
 
+EVERYBODY = "*"
+"""In `after` and `before`: all other contextualizers."""
+
 
 def order_contextualizers(contextualizers: Sequence[Contextualizer[Any]]) -> dict[str, frozenset[str]]:
     """Return the names in an order that fulfils every `after` and `before`, each with all that come before it.
 
     Names that are not ordered otherwise come in the order of the alphabet, so that the result depends on nothing
-    but the declarations. Unknown names in `after` and `before` are ignored.
+    but the declarations. Unknown names in `after` and `before` are ignored. `*` stands for all that are not ordered
+    to the contrary by their names, and that do not say the same of themselves.
 
     Raises:
         PlanError: the declarations contradict each other; the message names the cycle.
@@ -32,10 +36,35 @@ def order_contextualizers(contextualizers: Sequence[Contextualizer[Any]]) -> dic
         for name in contextualizer.before:
             if name in earlier:
                 earlier[name].add(contextualizer.name)
+    _add_everybody(earlier, contextualizers)
     ordered: dict[str, frozenset[str]] = {}
     for name in linearize(earlier):
         ordered[name] = frozenset(earlier[name]).union(*(ordered[each] for each in earlier[name]))
     return ordered
+
+
+def _add_everybody(earlier: dict[str, set[str]], contextualizers: Sequence[Contextualizer[Any]]) -> None:
+    """Put what declares `after` or `before` everybody behind or in front of all that names do not order otherwise."""
+    last = {each.name for each in contextualizers if EVERYBODY in each.after}
+    first = {each.name for each in contextualizers if EVERYBODY in each.before}
+    middle = earlier.keys() - first - last
+    named = {name: _all_before(name, earlier) for name in earlier}
+    for name in sorted(first):
+        for other in (middle | last) - named[name]:
+            earlier[other].add(name)
+    for name in sorted(last):
+        earlier[name].update(other for other in middle | first if name not in named[other])
+
+
+def _all_before(name: str, earlier: Mapping[str, Set[str]]) -> set[str]:
+    """Return all that come before `name`, directly or through others."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = earlier[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
 
 
 def linearize(earlier: Mapping[N, Set[N]]) -> Iterator[N]:

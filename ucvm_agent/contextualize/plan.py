@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from ucvm_agent.contextualize.actions import Action, RestartUnit
+from ucvm_agent.contextualize.actions import Action
 from ucvm_agent.contextualize.base import Contextualizer, Refusal
 from ucvm_agent.contextualize.options import Options, model_keys, read_options, remark, unread
 from ucvm_agent.contextualize.order import order_actions, order_contextualizers
@@ -148,16 +148,15 @@ def _arrange(
 def _keys(owners: Sequence[str], actions: Sequence[Action]) -> list[str]:
     """Return a key for each action: the same as long as it is the same action of the same contextualizer.
 
-    A restart is another one when what it is for is another: a new version of the file restarts the unit again.
+    What follows others is another one when they are: a new version of a file restarts its unit again.
     """
     digests = [action.digest() for action in actions]
     count: Counter[tuple[str, ...]] = Counter()
     keys = []
     for owner, action, digest in zip(owners, actions, digests, strict=True):
         identity = [owner, digest]
-        if isinstance(action, RestartUnit):
-            causes = zip(digests, actions, strict=True)
-            identity += [each for each, other in causes if other.provides() & action.requires()]
+        if action.causes:
+            identity += [each for each, other in zip(digests, actions, strict=True) if other.provides() & action.causes]
         keys.append(hashlib.sha256("\0".join([*identity, str(count[*identity])]).encode()).hexdigest())
         count[*identity] += 1
     return keys

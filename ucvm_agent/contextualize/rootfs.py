@@ -142,14 +142,14 @@ class RootFS:
                 _hand_over(descriptor, mode, uid, gid, path)
                 os.fsync(descriptor)
 
-    def make_link(self, path: str, to: str) -> None:
-        """Make `path` a symbolic link to `to`, atomically; replaces another link, refuses anything else."""
+    def make_link(self, path: str, to: str, *, replace_file: bool = False) -> None:
+        """Make `path` a symbolic link to `to`, atomically; replaces another link, and a file if asked."""
         with self._place(path, follow=False, make=True) as place:
             if place.entry is not None:
                 there = _status(place.entry, place)
-                if there.kind is not Kind.LINK:
+                if there.kind is not Kind.LINK and not (replace_file and there.kind is Kind.FILE):
                     raise ActionError(f"is there, and is a {there.kind}", where=path, hint="move it away")
-                if there.link == to:
+                if there.kind is Kind.LINK and there.link == to:
                     return
             with _temporary(place) as name:
                 os.symlink(to, name, dir_fd=place.folder)

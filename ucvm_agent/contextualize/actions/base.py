@@ -74,6 +74,11 @@ class Action(ABC):
         """Return what it needs; needs that no action of the plan provides are the system's business."""
         return frozenset()
 
+    @property
+    def causes(self) -> frozenset[Resource]:
+        """What it follows: it is done only if one of these was changed in the same run; always if there are none."""
+        return frozenset()
+
     @abstractmethod
     def preview(self, system: System) -> Change:
         """Say what applying it would change now; reads only, and works without any privilege.

@@ -21,6 +21,7 @@ from ucvm_agent.contextualize.actions.attributes import (
     path_resource,
 )
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.difference import HIDDEN, content_difference
 from ucvm_agent.contextualize.rootfs import Kind, Status
 from ucvm_agent.errors import ActionError
@@ -48,12 +49,14 @@ class WriteFile(Action):
         mode: permission bits.
         owner, group: names, looked up in the account files beneath the root when it is applied.
         append: add to what is there (once: content that already ends the file is not added again).
+        block: name of a block in the file: whole lines, which replace those that the block holds and leave all
+            else as it is (`blocks.py`); without content the block is taken out.
         sensitive: never show the content; always so if neither group nor others may read it.
         check: program and arguments that must accept the new file before it is put in place, where the
             program exists; `{}` stands for the temporary file (`("visudo", "-cf", "{}")`).
 
     Raises:
-        ValueError: the path or the mode is none.
+        ValueError: the path or the mode is none, or the block has a line without end or no simple name.
     """
 
     kind: ClassVar[str] = "file"
@@ -63,12 +66,15 @@ class WriteFile(Action):
     owner: str = "root"
     group: str = "root"
     append: bool = False
+    block: str = ""
     sensitive: bool = False
     check: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         demand_path(self.path)
         demand_mode(self.mode)
+        if self.block and (not self.block.isidentifier() or self.append or self.content[-1:] not in (b"", b"\n")):
+            raise ValueError(f"{self.path}: a block has an identifier as its name, and whole lines")
 
     @property
     def target(self) -> str:
@@ -108,7 +114,7 @@ class WriteFile(Action):
 
     def _write(self, system: System) -> None:
         uid, gid = numbers(system, self.owner, self.group, self.path)
-        before = system.files.read(self.path, MAX_READ) if self.append else None
+        before = system.files.read(self.path, MAX_READ) if self.append or self.block else None
         check = self._acceptance(system) if self.check else None
         system.files.write(self.path, self._after(before), mode=self.mode, uid=uid, gid=gid, check=check)
 
@@ -119,6 +125,8 @@ class WriteFile(Action):
         return partial(accept, system, self.path, self.check, private)
 
     def _after(self, before: bytes | None) -> bytes:
+        if self.block:
+            return put_block(before or b"", self.block, self.content)
         if not self.append or before is None:
             return self.content
         return before if before.endswith(self.content) else before + self.content
@@ -187,6 +195,9 @@ class MakeDirectory(Action):
 class MakeLink(Action):
     """Make `path` a symbolic link to `to` (kept as written); replaces another link, refuses anything else.
 
+    Arguments:
+        replace_file: replace a regular file, too.
+
     Raises:
         ValueError: the path is none, or `to` cannot be the target of a link.
     """
@@ -194,6 +205,7 @@ class MakeLink(Action):
     kind: ClassVar[str] = "link"
     path: str
     to: str
+    replace_file: bool = False
 
     def __post_init__(self) -> None:
         demand_path(self.path)
@@ -218,6 +230,8 @@ class MakeLink(Action):
         there = system.status(self.path, follow=False)
         if there is None:
             return Change(Effect.CREATE, f"new link to {self.to}")
+        if there.kind is Kind.FILE and self.replace_file:
+            return Change(Effect.UPDATE, f"file of {there.size} bytes becomes link to {self.to}")
         if there.kind is not Kind.LINK:
             return obstacle(there)
         if there.link == self.to:
@@ -226,7 +240,8 @@ class MakeLink(Action):
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""
-        await asyncio.to_thread(target.system.files.make_link, self.path, self.to)
+        make_link = target.system.files.make_link
+        await asyncio.to_thread(make_link, self.path, self.to, replace_file=self.replace_file)
 
 
 @dataclass(frozen=True, kw_only=True)

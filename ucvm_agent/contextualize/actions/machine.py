@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ucvm_agent.contextualize.actions.attributes import path_resource
+from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.tools import run_program, run_tool
 from ucvm_agent.contextualize.actions.units import (
@@ -146,7 +146,7 @@ class RestartUnit(Action):
         because: paths of this plan; restarted only if one of them was changed in this run.
 
     Raises:
-        ValueError: it is no name of a unit.
+        ValueError: it is no name of a unit, or `because` names no path.
     """
 
     kind: ClassVar[str] = "restart"
@@ -155,15 +155,22 @@ class RestartUnit(Action):
 
     def __post_init__(self) -> None:
         demand_unit_name(self.unit)
+        for path in self.because:
+            demand_path(path)
 
     @property
     def target(self) -> str:
         """The unit."""
         return self.unit
 
+    @property
+    def causes(self) -> frozenset[Resource]:
+        """See `Action.causes`: the paths."""
+        return frozenset(path_resource(path) for path in self.because)
+
     def requires(self) -> frozenset[Resource]:
         """See `Action.requires`: the paths that it waits for."""
-        return frozenset(path_resource(path) for path in self.because)
+        return self.causes
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
 from ucvm_agent.errors import ActionError
 
@@ -46,9 +47,11 @@ class RunCommand(Action):
         timeout: seconds; then its whole session is killed and the action has failed.
         sensitive: show the program only, not its arguments.
         environment: variables beside PATH, HOME, LANG.
+        because: paths of this plan; run only if one of them was changed in this run, and again for each other
+            version of them.
 
     Raises:
-        ValueError: there is no program, or a NUL in it.
+        ValueError: there is no program, or a NUL in it, or `because` names no path.
     """
 
     kind: ClassVar[str] = "command"
@@ -56,6 +59,7 @@ class RunCommand(Action):
     timeout: float = 3600.0
     sensitive: bool = False
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    because: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0]:
@@ -63,15 +67,22 @@ class RunCommand(Action):
         if any("\0" in argument for argument in self.argv):
             raise ValueError("a command cannot hold a NUL character")
         _check_environment(self.environment)
+        for path in self.because:
+            demand_path(path)
 
     @property
     def target(self) -> str:
         """The command line, for people."""
         return f"{self.argv[0]} …" if self.sensitive and self.argv[1:] else shlex.join(self.argv)
 
+    @property
+    def causes(self) -> frozenset[Resource]:
+        """See `Action.causes`: the paths."""
+        return frozenset(path_resource(path) for path in self.because)
+
     def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the program, if it is given by its path."""
-        return frozenset({Resource("path", self.argv[0])} if self.argv[0].startswith("/") else ())
+        """See `Action.requires`: the paths that it waits for, and the program if it is given by its path."""
+        return self.causes | ({Resource("path", self.argv[0])} if self.argv[0].startswith("/") else set())
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`."""
