@@ -4,7 +4,8 @@ Each action is a small frozen dataclass: data that can be compared, shown and wr
 say what it would change, apply itself atomically, and be found already done.
 """
 
-from ucvm_agent.contextualize.actions.accounts import AuthorizeKeys, EnsureGroup, EnsureUser
+from ucvm_agent.contextualize.actions.accounts import EnsureGroup, EnsureUser
+from ucvm_agent.contextualize.actions.authorized_keys import AuthorizeKeys
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.files import ExtractArchive, MakeDirectory, MakeLink, WriteFile
 from ucvm_agent.contextualize.actions.machine import EnableUnit, RestartUnit, SetHostname

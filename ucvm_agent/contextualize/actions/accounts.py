@@ -1,4 +1,4 @@
-"""Groups, users and their authorized keys.
+"""Groups and users.
 
 Beneath a root that is not `/` (and on `/` where there are no tools) the account files are edited, under the
 lock of lckpwdf(3); on `/` the system's own tools do it. Both follow from the same `with_…` function.
@@ -20,15 +20,11 @@ from pydantic import SecretStr
 from ucvm_agent.contextualize.actions import account_changes, account_names, account_tools
 from ucvm_agent.contextualize.actions.account_files import LIMIT, Accounts, read_accounts, write_accounts
 from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
-from ucvm_agent.contextualize.actions.authorized_keys import FILE, read_keys, with_keys, write_keys
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
-from ucvm_agent.contextualize.actions.difference import content_difference
 from ucvm_agent.contextualize.actions.homes import make_home
 from ucvm_agent.contextualize.actions.locks import finish_in_thread, lock
 from ucvm_agent.contextualize.actions.passwords import demand_password, to_stored_form
-from ucvm_agent.contextualize.system import User
 from ucvm_agent.errors import ActionError
-from ucvm_agent.public_key import parse_public_key
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.rootfs import RootFS
@@ -223,70 +219,6 @@ class EnsureUser(Action):
         if user and user.home not in _NO_HOMES:
             mode = accounts.defined("HOME_MODE")
             make_home(system.files, user.home, mode=mode, uid=user.uid, gid=user.gid)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuthorizeKeys(Action):
-    """Add OpenSSH public keys to a user's `~/.ssh/authorized_keys` (0700 and 0600, owned by the user).
-
-    Keys are compared by their blob, so that another comment or option does not make a second line.
-
-    Raises:
-        ValueError: one of them is no public key.
-    """
-
-    kind: ClassVar[str] = "authorized_keys"
-    user: str
-    keys: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        account_names.demand_name(self.user)
-        for key in self.keys:
-            parse_public_key(key)
-
-    @property
-    def target(self) -> str:
-        """The user's name."""
-        return self.user
-
-    def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the user."""
-        return frozenset({Resource("user", self.user)})
-
-    def preview(self, system: System) -> Change:
-        """See `Action.preview`: a diff of the file."""
-        user = _find_user(system, self.user) or User(self.user, 0, 0, "", f"/home/{self.user}", "")
-        before = b""
-        try:
-            if system.status(user.home) is not None:
-                before = read_keys(system.files, user)
-        except ActionError as error:
-            if not isinstance(error.__cause__, PermissionError):
-                return Change(Effect.UPDATE, f"would be refused: {error}")
-        after = with_keys(before, self.keys)
-        if after == before:
-            return Change(Effect.NONE, "already so")
-        path = f"{user.home.rstrip('/')}/{FILE}"
-        count = after.count(b"\n") - before.count(b"\n")
-        diff = content_difference(path, before or None, after)
-        return Change(Effect.UPDATE if before else Effect.CREATE, f"{count} more in {path}", diff)
-
-    async def apply(self, target: Target) -> None:
-        """See `Action.apply`."""
-        await asyncio.to_thread(self._apply, target.system)
-
-    def _apply(self, system: System) -> None:
-        user = _find_user(system, self.user)
-        if user is None:
-            raise ActionError(f"there is no user {self.user}", hint="make the user first")
-        if user.uid == 0 and system.status(user.home) is None:
-            system.files.make_directory(user.home, mode=0o700, uid=0, gid=0)
-        write_keys(system.files, user, self.keys)
-
-
-def _find_user(system: System, name: str) -> User | None:
-    """Return a user; root is there even beneath a root that has no account files yet."""
-    return system.user(name) or (User("root", 0, 0, "root", "/root", "/bin/sh") if name == "root" else None)
 
 
 def _read(files: RootFS) -> Accounts:
