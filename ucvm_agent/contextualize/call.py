@@ -13,6 +13,8 @@ from typing import IO
 
 import structlog
 
+from ucvm_agent.contextualize.system import ENVIRONMENT
+
 log = structlog.get_logger()
 
 SECONDS = 10.0
@@ -23,8 +25,6 @@ MAX_OUTPUT = 4 * 1024 * 1024
 
 LOGGED = 2000
 """Characters of standard error that are logged."""
-
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
 def call(path: Path, verb: str, question: bytes = b"", *, seconds: float = SECONDS) -> bytes:

@@ -17,6 +17,9 @@ from ucvm_agent.errors import ActionError
 PROGRAM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where programs are looked for, beneath the root, whatever the environment says."""
 
+ENVIRONMENT = {"PATH": ":".join(PROGRAM_PATH), "LANG": "C.UTF-8"}
+"""All that programs which we start get of the agent's environment: the same at every boot."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent.contextualize.system import PROGRAM_PATH
+from ucvm_agent.contextualize.system import ENVIRONMENT
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ log = structlog.get_logger()
 
 TIMEOUT = 10.0
 """Seconds that the program may take."""
-
-_PATH = ":".join(PROGRAM_PATH)
 
 
 def accept(system: System, path: str, command: tuple[str, ...], private: bool, temporary: Path) -> None:
@@ -52,7 +50,7 @@ def accept(system: System, path: str, command: tuple[str, ...], private: bool, t
             stderr=subprocess.STDOUT,
             timeout=TIMEOUT,
             cwd="/",
-            env={"PATH": _PATH, "LANG": "C.UTF-8"},
+            env=ENVIRONMENT,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -66,5 +64,5 @@ def _enter(system: System) -> list[str] | None:
     """Return the command that runs another one beneath the root; None if that is not possible."""
     if system.live:
         return []
-    chroot = shutil.which("chroot", path=_PATH)
+    chroot = shutil.which("chroot", path=ENVIRONMENT["PATH"])
     return [chroot, str(system.root)] if chroot and os.geteuid() == 0 else None

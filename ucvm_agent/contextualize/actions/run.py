@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.system import ENVIRONMENT
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
 SCRIPTS = "/run/ucvm-agent/scripts"
 """Folder (0700) beneath the root that holds a script while it runs."""
-
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-}
-"""All that a command gets of the agent's environment: the same at every boot."""
 
 _INTERPRETER_LINE = 256  # BINPRM_BUF_SIZE of the kernel
 
@@ -181,7 +175,7 @@ async def _run(
         raise ActionError("nothing can be run beneath another root (chroot)", where=action.target, hint="run as root")
     target.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     run = Run(target.runs, target.run_key)
-    environment = ENVIRONMENT | dict(action.environment)
+    environment = ENVIRONMENT | {"HOME": "/root"} | dict(action.environment)
     ending = await run.end(Program(action.target, argv, environment, root, action.timeout))
     if ending.good:
         return

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ucvm_agent.contextualize.system import ENVIRONMENT
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 """Seconds that a tool may take; those for accounts wait up to 15 for somebody else's lock."""
-
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
 async def run_tool(system: System, name: str, *arguments: str, stdin: str = "", patience: float = PATIENCE) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ucvm_agent.contextualize.actions.tools import ENVIRONMENT
 from ucvm_agent.contextualize.rootfs import Kind, RootFS
+from ucvm_agent.contextualize.system import ENVIRONMENT
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
