@@ -52,12 +52,12 @@ def _encoding(value: Any) -> Any:
 
 
 def decode_content(text: str, encoding: Encoding) -> bytes:
-    """Return the bytes that `text` stands for.
+    """Return the bytes that `text` stands for; `!!binary` of YAML has those that are no text as surrogate escapes.
 
     Raises:
         ValueError: it is not in this encoding, or larger than `MAX_SIZE`.
     """
-    data = text.encode()
+    data = text.encode(errors="surrogateescape")
     if encoding in (Encoding.BASE64, Encoding.GZIP_BASE64):
         try:
             data = b64decode("".join(text.split()), validate=True)
@@ -154,7 +154,6 @@ class WriteFiles(Contextualizer[WriteFilesOptions]):
 
     name = "write_files"
     options = WriteFilesOptions
-    after: ClassVar[tuple[str, ...]] = ()
     deferred: ClassVar[bool] = False
 
     def plan(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Action]:

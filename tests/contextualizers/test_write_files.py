@@ -125,6 +125,28 @@ def test_decoding_any_text_gives_bytes_or_a_value_error(text: str, encoding: Enc
         assert isinstance(decode_content(text, encoding), bytes)
 
 
+@pytest.mark.parametrize("content", [b"\x7fELF\xff\x00", "Zürich\n".encode(), gzip.compress(b"hello", mtime=0)])
+def test_binary_of_yaml_is_written_as_it_is(content: bytes, system: System) -> None:
+    """As in cloud-init's own examples, packed or not."""
+    text = f"""
+        #cloud-config
+        write_files:
+          - path: /bin/arch
+            content: !!binary |
+              {b64encode(content).decode()}
+            {"encoding: gzip" if content[0] == 0x1F else ""}
+    """
+    answer = ask(WriteFiles(), text, system)
+    assert answer.texts == []
+    assert answer.actions == [WriteFile(path="/bin/arch", content=b"hello" if content[0] == 0x1F else content)]
+
+
+def test_damaged_binary_of_yaml_makes_no_empty_file(system: System) -> None:
+    """Rather none at all."""
+    answer = ask(WriteFiles(), "#cloud-config\nwrite_files: [{path: /bin/arch, content: !!binary abcde}]\n", system)
+    assert answer.actions == []
+
+
 @given(st.binary(max_size=2000))
 def test_what_is_packed_comes_out_again(data: bytes) -> None:
     """Base64 with and without gzip."""

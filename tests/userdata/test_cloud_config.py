@@ -24,6 +24,7 @@ from ucvm_agent.userdata.context import Place, Severity
         ("a: 2026-01-02", "2026-01-02"),
         ("a: .nan", ".nan"),
         ("a: !!binary aGVsbG8=", "hello"),
+        ("a: !!binary f0X/", "\x7fE\udcff"),
         ("a: {on: 1, 2: b, true: c}", {"on": 1, "2": "b", "true": "c"}),
         ("x: &x {b: 1, c: 2}\na: {<<: *x, c: 3}", {"b": 1, "c": 3}),
         ("x: &x [1]\na: [*x, *x]", [[1], [1]]),

@@ -56,9 +56,15 @@ def test_binary_data_are_one_error(read: Decode, data: bytes) -> None:
     assert "binary data" in message
 
 
-def test_a_web_page_is_an_error(read: Decode) -> None:
+def test_utf16_without_its_mark_is_told(read: Decode) -> None:
+    """Nobody has to guess why a text is binary data."""
+    assert read("#cloud-config\n".encode("utf-16-le")).problems[0].hint == "save it as UTF-8"
+
+
+@pytest.mark.parametrize("first", ["<!DOCTYPE html>", "<html>", '<?xml version="1.0"?>\n<html>'])
+def test_a_web_page_is_an_error(first: str, read: Decode) -> None:
     """Something in between has answered instead of the metadata service."""
-    assert [severity for severity, _, _ in findings(read("<!DOCTYPE html>\n<html></html>\n"))] == [Severity.ERROR]
+    assert [severity for severity, _, _ in findings(read(f"{first}\n</html>\n"))] == [Severity.ERROR]
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,9 @@ class _Reader:
         place = place or self._document.place(node.start_mark.index)
         self._bounds.count_values(1, f"{place.part}:{place.line}")
         if isinstance(node, yaml.ScalarNode):
-            return Written(self._read_scalar(node, place), place)
+            is_binary = node.tag == f"{_TAG}binary"
+            value = self._read_binary(node, place) if is_binary else self._read_scalar(node, place)
+            return Written(value, place)
         if id(node) in self._open:
             self._problems.error(place, "an alias stands inside what it stands for", "write the values out")
             return Written(None, place)
@@ -194,20 +196,21 @@ class _Reader:
                 return yaml.SafeLoader.bool_values.get(text.lower(), text)
             case "int" | "float" if ":" not in text:
                 return _number(node, text)
-            case "binary":
-                return self._read_binary(node, place)
             case "str" | "int" | "float" | "timestamp" | "value" | "merge":
                 return text
             case _:
                 self._refuse_tag(node, place)
                 return text
 
-    def _read_binary(self, node: yaml.ScalarNode, place: Place) -> str:
+    def _read_binary(self, node: yaml.ScalarNode, place: Place) -> str | list[Written]:
+        """Return bytes as text, those that are none as surrogate escapes; `write_files` makes bytes of it again."""
         try:
-            return _encodable(_SCALARS.construct_yaml_binary(node).decode())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            self._problems.error(place, "!!binary holds no text", "give base64 text, and say so with encoding: b64")
-            return ""
+            data: bytes = _SCALARS.construct_yaml_binary(node)
+        except yaml.YAMLError:
+            self._problems.error(place, "the value after !!binary is not base64", "encode it again with base64")
+            # Whoever wants text refuses a list, where an empty text might become an empty file.
+            return []
+        return data.decode(errors="surrogateescape")
 
     def _refuse_tag(self, node: yaml.Node, place: Place) -> None:
         self._problems.error(place, "a tag that is not YAML's own has no effect", "remove the word after the !")

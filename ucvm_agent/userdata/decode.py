@@ -190,7 +190,7 @@ def _read_unknown(text: _Text, region: Region, document: _Document) -> None:
         return
     place = Place(text.piece.name, rows[0][0], 1)
     beginning = rows[0][1].lstrip()[:15].lower()
-    if beginning.startswith(("<!doctype", "<html")):
+    if beginning.startswith(("<!doctype", "<html", "<?xml")):
         hint = "the metadata service or the proxy in between gave an error page"
         document.problems.error(place, "this is a web page, and not user-data", hint)
     elif "####" in rows[0][1] and "-cluster" in rows[0][1]:

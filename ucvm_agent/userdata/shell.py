@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_PLAIN = re.compile(r"""(?:[^'"\\#<]+|'[^']*'|"(?:\\.|[^"\\])*"|\\.)*+""")
+# A thousand at a time, since the engine remembers each repetition. Not possessive: that is wrong before Python 3.11.5.
+_PLAIN = re.compile(r"""(?:[^'"\\#<]+|'[^']*'|"(?:\\.|[^"\\])*"|\\.){1,1000}""")
 _TOKEN = re.compile(
     r"""(?P<here><<(?P<dash>-?)[ \t]*(?P<mark>'[^'\n]+'|"[^"\n]+"|\\?[A-Za-z_][\w.-]*))
     | <<<                                       # a here-string is no here-document
@@ -67,8 +68,9 @@ class Quotation:
         return match.end()
 
     def _read_code(self, line: str, position: int) -> int:
-        plain = _PLAIN.match(line, position)
-        match = _TOKEN.match(line, plain.end() if plain else position)
+        if plain := _PLAIN.match(line, position):
+            return plain.end()
+        match = _TOKEN.match(line, position)
         if match is None or match["comment"]:
             return len(line)
         if match["quote"]:

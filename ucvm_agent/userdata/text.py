@@ -23,13 +23,15 @@ def read_text(piece: Piece, problems: Problems) -> str | None:
     for mark, marked in _MARKS.items():
         if data.startswith(mark):
             data, charset = data[len(mark) :], marked
-            problems.note(piece.place, "the byte order mark at the beginning is ignored", "save it as UTF-8 without")
+            message = "the byte order mark at the beginning is ignored"
+            problems.note(piece.place, message, "save it as UTF-8 without a byte order mark")
     text = _decode(data, charset)
     if data.lstrip().startswith(b"#!"):
         return text
     escaped = _ESCAPED.search(text)
     if "\0" in text or (escaped and len(_ESCAPED.findall(text)) > len(text) // 8):
-        problems.error(piece.place, f"these are binary data: expected {EXPECTED}", "compress only with gzip")
+        hint = "save it as UTF-8" if _is_utf16(piece.data) else "compress only with gzip"
+        problems.error(piece.place, f"these are binary data: expected {EXPECTED}", hint)
         return None
     if escaped is not None:
         line = text.count("\n", 0, escaped.start()) + 1
@@ -37,6 +39,12 @@ def read_text(piece: Piece, problems: Problems) -> str | None:
         message = "a character is not UTF-8; it is replaced by a question mark"
         problems.warning(Place(piece.name, line, column), message, "save the text as UTF-8")
     return text
+
+
+def _is_utf16(data: bytes) -> bool:
+    """Tell whether bytes look like text of Western languages in UTF-16 without its mark: every second one is NUL."""
+    head = data[:64]
+    return len(head) > 2 and (not any(head[::2]) or not any(head[1::2]))
 
 
 def scrub(text: str) -> str:

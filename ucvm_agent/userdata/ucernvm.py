@@ -85,7 +85,7 @@ def _read_value(name: str, text: str, place: Place, problems: Problems) -> str:
     inner = quoted["inner"] if quoted else value
     if (word := inner.lower()) in _TRUE + _FALSE:
         number = "1" if word in _TRUE else "0"
-        if text.lower() != word and text.lstrip().lower() != word:
+        if text.removesuffix("\r").lstrip().lower() != word:
             message = f"{name} is taken as {number}; the original did not recognise the word with more around it"
             problems.warning(place, message, f"write {name}={number}")
         return number

@@ -70,7 +70,8 @@ def _open(piece: Piece, bounds: Bounds, problems: Problems) -> list[Piece] | Non
     if piece.is_container or (is_undecided(piece.content_type) and _is_message(piece.data)):
         return _open_message(piece, bounds, problems)
     if is_undecided(piece.content_type) and (guessed := _guess_base64(piece.data)) is not None:
-        problems.note(piece.place, "this was taken for base64 by its looks", f"or let it begin with {EXPECTED}")
+        hint = f"if it is none, let it begin with {EXPECTED}"
+        problems.note(piece.place, "this was taken for base64 by its looks", hint)
         return [replace(piece, data=guessed, depth=piece.depth + 1)]
     return None
 
