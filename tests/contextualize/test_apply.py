@@ -24,6 +24,7 @@ from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError, StoreError
 from ucvm_agent.events import ActionEnded, AnyBody, Contextualized
 from ucvm_agent.sources.base import Metadata
+from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.store import Store
 
 Made = list[str]
@@ -224,6 +225,25 @@ async def test_a_second_try_does_not_find_the_records_of_the_first(machine: Mach
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Secretive(Deed):
     password: SecretStr = dataclasses.field(default_factory=lambda: SecretStr("hunter2"))
+
+
+async def test_records_go_with_their_context(machine: Machine) -> None:
+    """What commands printed stays as long as their context does, and a result that nobody has taken yet longer."""
+    names: Made = []
+    runs = machine.state / "runs"
+
+    def leaving(target: Target) -> None:
+        (target.runs / f"{target.run_key}.log").write_text("output\n")
+
+    interrupted = machine.plan(contextualizer("x", deeds(names, "interrupted")))
+    key = interrupted.steps[0].key
+    entry = JournalEntry(key, "i-1", "x", "deed", "interrupted", "started")
+    machine.store.record(entry, interrupted.context.digest)
+    runs.mkdir()
+    (runs / f"{key}-scope.result").write_text("exited 0\n")
+    for name in ("first", "second"):
+        await machine.apply(machine.plan(contextualizer("y", [Deed(name=name, does=leaving)])))
+        assert sorted(path.suffix for path in runs.iterdir()) == [".log", ".result"]
 
 
 async def test_an_unexpected_exception_is_a_failed_action_without_its_secrets(machine: Machine) -> None:

@@ -108,6 +108,16 @@ def test_a_cloned_disk_becomes_another_machine(store: Store) -> None:
     assert event.machine_id == store.machine_id
 
 
+def test_old_contexts_go(store: Store) -> None:
+    """The last few stay, a returning one among them; a machine whose context changes every hour stays small."""
+    for digest in ("a", "b", "c", "a", "d"):
+        store.keep_context(found("i-1"), digest, received("i-1"))
+    with closing(sqlite3.connect(store.path)) as db:
+        kept = [digest for (digest,) in db.execute("SELECT digest FROM contexts ORDER BY rowid")]
+    assert kept == ["c", "a", "d"]
+    assert store.last_context() == found("i-1")
+
+
 def test_the_last_context_survives_a_restart(store: Store) -> None:
     """A boot without network goes by what an earlier one was told."""
     store.keep_context(found("i-1"), "d", received("i-1"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import structlog
 from ucvm_agent.contextualize.actions import Action, Effect
 from ucvm_agent.contextualize.effects import change_of, paths_of, scopes_of
 from ucvm_agent.contextualize.plan import Plan, Step
+from ucvm_agent.contextualize.records import forget, prune
 from ucvm_agent.contextualize.redaction import describe, trace
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
@@ -148,6 +148,7 @@ class _Run:
         )
         digest = self.plan.context.digest
         await asyncio.to_thread(self.store.adopt, self.settled, digest)
+        await asyncio.to_thread(self._tidy_up)
         event = Contextualized(
             digest=digest,
             changed=applied.changed,
@@ -158,6 +159,13 @@ class _Run:
         )
         await asyncio.to_thread(self.store.emit, event)
         return applied
+
+    def _tidy_up(self) -> None:
+        """Remove the output of earlier contexts' commands, but not the results of those that were interrupted."""
+        try:
+            prune(self.runs, {step.key for step in self.plan.steps} | self.store.interrupted())
+        except OSError as error:
+            log.warning("records of earlier commands cannot be removed", folder=str(self.runs), reason=error.strerror)
 
     # How a step can end
 
@@ -198,7 +206,8 @@ class _Run:
 
     async def _start(self, step: Step, entry: JournalEntry, *, interrupted: bool) -> None:
         if not interrupted:
-            await asyncio.to_thread(self._forget_run, step)
+            # Only an interrupted run goes on; what failed, and what was run in other scopes, begins anew.
+            await asyncio.to_thread(forget, self.runs, step.key)
         await self._record(entry)
         with _explained(step):
             await step.action.apply(Target(self.system, self.runs, self._run_key(step), self.changed))
@@ -206,18 +215,6 @@ class _Run:
     def _run_key(self, step: Step) -> str:
         scope = hashlib.sha256(self.scopes[step.frequency].encode()).hexdigest()
         return f"{step.key}-{scope[:16]}"
-
-    def _forget_run(self, step: Step) -> None:
-        """Remove the records of runs that failed, and of other scopes: only an interrupted one goes on."""
-        try:
-            for path in self.runs.glob(f"{step.key}-*"):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-        except OSError as error:
-            message = f"the records of an earlier run cannot be removed: {error.strerror}"
-            raise ActionError(message, where=str(self.runs), hint="remove them by hand") from error
 
     async def _succeed(self, step: Step, entry: JournalEntry, seconds: float) -> Result:
         seconds = round(seconds, 3)

@@ -28,6 +28,9 @@ log = structlog.get_logger()
 KEPT_EVENTS = 1000
 """Events that stay after every controller has them, for `status`."""
 
+KEPT_CONTEXTS = 3
+"""Contexts that stay: the present one, and those before it for who wants to know what has changed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -141,6 +144,11 @@ class Store:
                 "UPDATE machine SET context = ?, instance_id = ?, source = ?, origin = ?",
                 (digest, instance_id or old, found.source, found.origin),
             )
+            # Replacing gives a row a new number, so the highest are those that were received last.
+            db.execute(
+                "DELETE FROM contexts WHERE rowid NOT IN (SELECT rowid FROM contexts ORDER BY rowid DESC LIMIT ?)",
+                (KEPT_CONTEXTS,),
+            )
             return self._queue(db, body)
 
     def last_context(self) -> Found | None:
@@ -187,6 +195,11 @@ class Store:
             )
             if body is not None:
                 self._queue(db, body)
+
+    def interrupted(self) -> set[str]:
+        """Return the keys of all actions that were started and have not ended, whatever context they are of."""
+        with self._transaction() as db:
+            return {key for (key,) in db.execute("SELECT key FROM journal WHERE outcome = 'started'")}
 
     def adopt(self, keys: Iterable[tuple[str, str]], context: str) -> None:
         """Note that these actions (key and scope), journalled for an earlier context, belong to this one, too."""
