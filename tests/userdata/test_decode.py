@@ -56,6 +56,12 @@ def test_binary_data_are_one_error(read: Decode, data: bytes) -> None:
     assert "binary data" in message
 
 
+@pytest.mark.parametrize("text", ["# begin here\n\n", "\n \n", "#cloud-config\n"])
+def test_a_context_that_says_nothing_gets_a_note(text: str, read: Decode) -> None:
+    """Its writer may think otherwise."""
+    assert findings(read(text)) == [(Severity.NOTE, 0, "there is nothing in the user-data")]
+
+
 def test_utf16_without_its_mark_is_told(read: Decode) -> None:
     """Nobody has to guess why a text is binary data."""
     assert read("#cloud-config\n".encode("utf-16-le")).problems[0].hint == "save it as UTF-8"

@@ -146,8 +146,7 @@ class _Reader:
         self._bounds.count_values(1, f"{place.part}:{place.line}")
         if isinstance(node, yaml.ScalarNode):
             is_binary = node.tag == f"{_TAG}binary"
-            value = self._read_binary(node, place) if is_binary else self._read_scalar(node, place)
-            return Written(value, place)
+            return Written(self._read_binary(node, place) if is_binary else self._read_scalar(node, place), place)
         if id(node) in self._open:
             self._problems.error(place, "an alias stands inside what it stands for", "write the values out")
             return Written(None, place)

@@ -81,6 +81,8 @@ def decode(found: Found) -> Context:
     add_sections(tree, user.sections)
     parts = tuple(vendor.parts + user.parts)
     values: dict[str, Frozen] = {key: freeze(plain(written)) for key, written in tree.items()}
+    if found.user_data and not (values or user.scripts or user.boothooks or problems):
+        problems.note(Place(USER_DATA), "there is nothing in the user-data", f"begin it with {EXPECTED}")
     return Context(
         digest=hashlib.sha256((found.user_data or b"") + (found.vendor_data or b"")).hexdigest(),
         parts=parts,

@@ -18,6 +18,9 @@ class Problems:
         self._listed: list[Problem] = []
         self._counts: Counter[Severity] = Counter()
 
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
     def error(self, place: Place, message: str, hint: str = "") -> None:
         """Something asked for will not happen."""
         self._add(Problem(Severity.ERROR, place, message, hint))
