@@ -156,6 +156,7 @@ class Agent:
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
+        log.info("settings were read again")
         self._store.emit(Note(message="settings were read again"))
 
     def _enter(self, state: State, reason: str = "") -> None:

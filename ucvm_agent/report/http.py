@@ -59,10 +59,12 @@ class HttpReporter(Reporter):
                 self._settings.url, data=event.model_dump_json().encode(), headers=headers, allow_redirects=False
             ) as response:
                 judge(response.status, response.headers.get("Retry-After", ""))
+        except aiohttp.ConnectionTimeoutError:
+            raise DeliveryDelayed("no connection in time") from None
         except TimeoutError:
-            raise DeliveryDelayed("no answer in time", where=self.name) from None
+            raise DeliveryDelayed("no answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise DeliveryDelayed(f"cannot be reached: {_explain(error)}", where=self.name) from None
+            raise DeliveryDelayed(f"cannot be reached: {_explain(error)}") from None
 
     async def close(self) -> None:
         """Close the connections."""
