@@ -38,10 +38,8 @@ def test_a_dry_run_needs_no_network_library(tmp_path: Path) -> None:
     """Start-up is paid for what is used: a local file needs neither HTTP, XMPP nor AWS."""
     script = (
         "import sys; from ucvm_agent import cli\n"
-        f"sys.argv = ['ucvm-agent', '--dry-run', '--root', {str(tmp_path)!r},"
-        f" '--user-data', {str(CONTEXTS / 'atlas.context')!r}]\n"
-        "try: cli.main()\n"
-        "except SystemExit as end: assert end.code == 0, end.code\n"
+        f"words = ['--dry-run', '--root', {str(tmp_path)!r}, '--user-data', {str(CONTEXTS / 'atlas.context')!r}]\n"
+        "assert cli.dry_run(cli.parser().parse_args(words)) == 0\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "assert not loaded & {'aiohttp', 'slixmpp', 'boto3', 'botocore', 'passlib'}, loaded\n"
     )
