@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from contextualizers.public_key import PublicKeys
-from ucvm_agent.contextualize.base import Nested
+from ucvm_agent.contextualize.base import Nested, split_commas
 
 _NAME = re.compile(r"(?!-)(?!\d+$)(?!\.{1,2}$)[A-Za-z0-9_.-]{1,32}\$?")
 _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
-_HASH = re.compile(r"\$(1|2[abxy]|5|6|7|y|gy)\$[^:\s]+|[!*]")
 
 
 def check_account_name(name: str) -> str:
@@ -45,19 +44,8 @@ AccountName = Annotated[str, AfterValidator(check_account_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
-def _names(value: object) -> object:
-    if value is None:
-        return []
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-
-AccountNames = Annotated[tuple[AccountName, ...], BeforeValidator(_names)]
+AccountNames = Annotated[tuple[AccountName, ...], BeforeValidator(split_commas)]
 """A list of names; a text has commas between them."""
-
-
-def is_hash(password: SecretStr) -> bool:
-    """Say whether a password is a crypt(5) hash (or `!` or `*`, which nothing hashes to) and not plain text."""
-    return _HASH.fullmatch(password.get_secret_value()) is not None
 
 
 def _rules(value: object) -> object:
@@ -142,7 +130,7 @@ def listed(value: object) -> object:
     """Take nothing for an empty list, a text for names with commas, and a mapping for its only item."""
     if isinstance(value, dict):
         return [value]
-    return _names(value)
+    return split_commas(value)
 
 
 class Password(Nested):

@@ -10,8 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 
 from ucvm_agent.contextualize.actions import WriteFile
-from ucvm_agent.contextualize.actions.blocks import put_block
-from ucvm_agent.contextualize.base import System
+from ucvm_agent.contextualize.base import System, put_block
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACTIVE = re.compile(r'["\\$`\x00-\x1f\x7f]')

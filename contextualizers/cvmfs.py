@@ -26,7 +26,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from contextualizers.assignments import Plain, Variable, add_block, assign, outside_block
 from ucvm_agent.contextualize.actions import RunCommand, WriteFile
-from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Nested, Options, Reads, System
+from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Nested, Options, Reads, System, split_commas
 
 LOCAL = "/etc/cvmfs/default.local"
 AUTOMATIC_PROXY = "auto;DIRECT"
@@ -70,11 +70,7 @@ def _as_pem(data: bytes) -> str:
 
 
 def _names(value: object) -> object:
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [name.strip() for name in value.strip("\"'").split(",") if name.strip()]
-    return value
+    return split_commas(value.strip("\"'") if isinstance(value, str) else value)
 
 
 RepositoryName = Annotated[str, AfterValidator(_repository)]

@@ -15,7 +15,6 @@ from contextualizers.accounts import (
     Password,
     Passwords,
     User,
-    is_hash,
     listed,
     read_cernvm_users,
 )
@@ -29,6 +28,7 @@ from ucvm_agent.contextualize.base import (
     Reads,
     Severity,
     System,
+    is_stored_form,
     remark,
 )
 
@@ -186,7 +186,7 @@ def _user_remarks(user: User, context: Context) -> Iterator[Problem]:
             yield remark(context, (*user.origin, field), "has no effect", hint)
     for field in ("passwd", "hashed_passwd"):
         password = getattr(user, field)
-        if password and not is_hash(password):
+        if password and not is_stored_form(password.get_secret_value()):
             message = "is no password hash; taken for the password itself"
             yield remark(context, (*user.origin, field), message, "write plain_text_passwd, or a hash (mkpasswd)")
     if user.password and user.lock_passwd:

@@ -20,7 +20,7 @@ from ucvm_agent.contextualize.actions import Effect, RunCommand, RunScript
 from ucvm_agent.contextualize.actions import run as run_module
 from ucvm_agent.contextualize.actions.run import parse_interpreter
 from ucvm_agent.contextualize.actions.supervisor import LOG_HEAD, LOG_TAIL
-from ucvm_agent.contextualize.system import System
+from ucvm_agent.contextualize.system import ENVIRONMENT, System
 from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError
 
@@ -68,7 +68,7 @@ AGENT = """
 import asyncio, sys
 from pathlib import Path
 from ucvm_agent.contextualize.actions import RunCommand, RunScript, run
-from ucvm_agent.contextualize.system import System
+from ucvm_agent.contextualize.system import ENVIRONMENT, System
 from ucvm_agent.contextualize.target import Target
 
 run.SCRIPTS = sys.argv[1] + "/scripts"
@@ -205,7 +205,7 @@ async def test_a_command_gets_a_small_environment_and_no_input(target: Target, m
     monkeypatch.setenv("UCVM_XMPP__PASSWORD", "secret")
     await RunCommand(argv=("sh", "-c", "cat; env; pwd"), environment=(("GREETING", "hi there"),)).apply(target)
     lines = set(output(target).splitlines()) - {"_=/usr/bin/env"}
-    path = f"PATH={run_module.ENVIRONMENT['PATH']}"
+    path = f"PATH={ENVIRONMENT['PATH']}"
     assert lines == {path, "HOME=/root", "LANG=C.UTF-8", "GREETING=hi there", "PWD=/", "/"}
 
 

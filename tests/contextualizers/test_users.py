@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from contextualizers.users import SUDOERS, Users
 from tests.contextualizers.ask import KEY, OTHER_KEY, ask, furnish
 from ucvm_agent.contextualize.actions import AuthorizeKeys, EnsureGroup, EnsureUser, RunCommand, WriteFile
+from ucvm_agent.contextualize.actions.passwords import to_stored_form
 from ucvm_agent.contextualize.system import System
 
 HASH = "$6$salt$0123456789abcdefghijklmnopqrstuvwxyz"
@@ -214,6 +215,17 @@ def test_mistakes_have_the_place_of_the_user_and_leave_the_others(system: System
         "warning 8: users[4].doas: has no effect",
         "warning 8: users[4].passwd: is no password hash; taken for the password itself",
     ]
+
+
+@pytest.mark.parametrize("stored", ["$6$salt$hash", "$sha1$4$salt$hash", "$5$rounds=9$salt$hash", "!!", "*"])
+def test_what_shadow_may_hold_is_stored_as_it_is(stored: str, system: System) -> None:
+    """A hash or a sign that there is no password is not taken for the password, and nobody says that it is."""
+    text = f"#cloud-config\nusers: [{{name: a, passwd: '{stored}', lock_passwd: false}}]\n"
+    answer = ask(Users(), text, system)
+    assert answer.texts == []
+    (user,) = (action for action in answer.actions if isinstance(action, EnsureUser))
+    assert user.password is not None
+    assert to_stored_form(user.password.get_secret_value()) == stored
 
 
 def test_no_secret_leaves_its_wrapping(system: System) -> None:

@@ -18,7 +18,9 @@ from collections.abc import Iterable
 from typing import ClassVar, Generic, TypeVar
 
 from ucvm_agent.contextualize.actions import Action
-from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark
+from ucvm_agent.contextualize.actions.blocks import put_block
+from ucvm_agent.contextualize.actions.passwords import is_stored_form
+from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark, split_commas
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.public_key import parse_public_key
 from ucvm_agent.userdata.context import Context, Frequency, Problem, Script, Severity, Stage
@@ -38,8 +40,11 @@ __all__ = [
     "Severity",
     "Stage",
     "System",
+    "is_stored_form",
     "parse_public_key",
+    "put_block",
     "remark",
+    "split_commas",
 ]
 
 

@@ -80,13 +80,14 @@ class Reads:
         object.__setattr__(self, "keys", keys)
 
 
-def _split_commas(value: object) -> object:
+def split_commas(value: object) -> object:
+    """Take a text for a list with commas between its items, and nothing for an empty list; a validator."""
     if value is None:
         return []
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+CommaList = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 """A list that INI dialects write as `a,b,c` and cloud-config as a YAML list."""
 
 CLOSENESS = 0.7
