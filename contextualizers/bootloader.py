@@ -6,13 +6,12 @@ concerns the running system is `cernvm_inject`, an archive that is unpacked over
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from contextualizers.encoded import decode_base64
 from ucvm_agent.contextualize.actions import ExtractArchive
 from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Frequency, Options, Reads, System
 
@@ -22,8 +21,8 @@ _MARKER = "/mnt/.rw/context/injected"
 
 def _archive(value: Any) -> Any:
     try:
-        data = b64decode("".join(str(value).split()), validate=True)
-    except (Error, ValueError):
+        data = decode_base64(str(value))
+    except ValueError:
         raise ValueError("expected base64 of a tar.gz archive, and this is no base64") from None
     if not data.startswith(_GZIP):
         raise ValueError("expected base64 of a tar.gz archive, and this is no gzip")

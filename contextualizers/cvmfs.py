@@ -17,14 +17,14 @@ It is read from three dialects: `cvmfs:` in cloud-config, `[cernvm]` of amiconfi
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
-from binascii import Error
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from contextualizers.assignments import Plain, Variable, add_block, assign, outside_block
+from contextualizers.encoded import decode_base64
 from ucvm_agent.contextualize.actions import RunCommand, WriteFile
 from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Nested, Options, Reads, System, split_commas
 
@@ -50,15 +50,15 @@ def _pem(text: str) -> str:
     value = text.strip()
     try:
         if "BEGIN" not in value:
-            data = b64decode("".join(value.split()), validate=True)
+            data = decode_base64(value)
             value = data.decode() if b"BEGIN" in data else _as_pem(data)
         lines = value.strip().splitlines()
         if lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
             raise ValueError
         # 0x30: a public key is an ASN.1 sequence.
-        if b64decode("".join(lines[1:-1]), validate=True)[:1] != b"\x30":
+        if decode_base64("".join(lines[1:-1]))[:1] != b"\x30":
             raise ValueError
-    except (Error, ValueError, IndexError):
+    except (ValueError, IndexError):
         raise ValueError("expected a public key in PEM format, or base64 of it") from None
     return "".join(f"{line.strip()}\n" for line in lines)
 

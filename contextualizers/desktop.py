@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from contextualizers.accounts import read_cernvm_users
 from contextualizers.assignments import replace
+from contextualizers.encoded import decode_base64
 from ucvm_agent.contextualize.actions import MakeLink, WriteFile
 from ucvm_agent.contextualize.base import (
     Action,
@@ -53,8 +52,8 @@ def _icons(value: Any) -> Any:
         if not comma or not name or "/" in name or not name.isprintable():
             raise ValueError("expected NAME,base64 between the %, with a name that can be a file's")
         try:
-            icons[name] = b64decode("".join(text.split()), validate=True)
-        except (Error, ValueError):
+            icons[name] = decode_base64(text)
+        except ValueError:
             raise ValueError(f"expected base64 after {name!r}, and this is none") from None
     return icons
 
@@ -107,7 +106,9 @@ class Desktop(Contextualizer[DesktopOptions]):
             yield MakeLink(path="/etc/systemd/system/default.target", to=f"{UNITS}/{options.target}")
 
     def remarks(self, options: DesktopOptions, context: Context, system: System) -> Iterable[Problem]:
-        """Tell what the image lacks for what is asked."""
+        """Tell what the image lacks for what is asked, and an edition that there never was."""
+        if options.edition.lower() not in ("", "basic", "desktop"):
+            yield remark(context, "[cernvm] edition", "expected Basic or Desktop; taken for Basic")
         if options.target == "graphical.target" and not system.status(f"{UNITS}/{options.target}"):
             message = "this system has no desktop to start"
             yield remark(context, "[cernvm] edition", message, severity=Severity.NOTE)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from base64 import b64decode
-from binascii import Error
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
+from contextualizers.encoded import decode_base64
 from ucvm_agent.contextualize.actions import WriteFile
 from ucvm_agent.contextualize.base import (
     Action,
@@ -59,10 +58,7 @@ def decode_content(text: str, encoding: Encoding) -> bytes:
     """
     data = text.encode(errors="surrogateescape")
     if encoding in (Encoding.BASE64, Encoding.GZIP_BASE64):
-        try:
-            data = b64decode("".join(text.split()), validate=True)
-        except (Error, ValueError):
-            raise ValueError("expected base64, and this is none") from None
+        data = decode_base64(text)
     if encoding in (Encoding.GZIP, Encoding.GZIP_BASE64):
         data = _unpacked(data)
     if len(data) > MAX_SIZE:
