@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -118,6 +117,8 @@ def _drop_ins(folder: Path, problems: list[Problem]) -> Iterator[tuple[Contextua
     paths = [path for path in _listed(folder) if _is_usable(path, problems)]
     if not paths:
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     from ucvm_agent.contextualize.dropin import describe
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
