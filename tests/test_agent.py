@@ -207,6 +207,86 @@ async def test_sighup_reads_the_settings_again(controller: Controller, daemon: D
     assert (daemon.root / "etc/hostname").read_text() == "two\n"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('[xmpp]\njid = "nobody"\n', "xmpp.jid"),
+        ('[xmpp]\njid = "vm@site.example"\ncontrollers = ["@"]\n', "xmpp.controllers"),
+        ('[sources]\nnames = ["fiel"]\n', "did you mean file"),
+    ],
+)
+async def test_impossible_values_at_sighup_change_nothing(
+    controller: Controller, daemon: Daemon, tmp_path: Path, wrong: str, told: str
+) -> None:
+    """What is only found out when it is used is found out before it is taken over; at a start it is exit code 2."""
+    settings = file_of(tmp_path, "#cloud-config\nhostname: one\n")
+    daemon.configure(controller, **settings)
+    await daemon.start()
+    await controller.state("ready")
+    del settings["sources"]
+    daemon.configure(controller, **settings)
+    daemon.config.write_text(daemon.config.read_text() + wrong)
+    daemon.hang_up()
+    assert told in (await controller.note()).message
+    await controller.state("ready", times=2)
+    assert await daemon.end() == 0
+    code, _, errors = await daemon.command()
+    assert code == 2
+    assert told in errors
+
+
+async def test_a_storm_of_sighups_holds_up_no_stop(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """However often it is told to read its settings, it ends in order, and each event is reported once."""
+    daemon.configure(controller, **file_of(tmp_path, "#!/bin/sh\necho ran >> /var/log/script\n"))
+    await daemon.start()
+    await controller.state("discovering")
+    for _ in range(50):
+        daemon.hang_up()
+    assert await daemon.end(within=10) == 0
+    await controller.state("stopped")
+    assert [event.seq for event in controller.events] == list(range(1, len(controller.events) + 1))
+    await daemon.start()
+    await controller.state("ready")
+    assert (daemon.root / "var/log/script").read_text() == "ran\n"
+
+
+async def test_a_cloned_disk_becomes_a_machine_of_its_own(controller: Controller, daemon: Daemon) -> None:
+    """Another instance-id means another machine: it reports under a new name, and its scripts run for it."""
+    context = b"#!/bin/sh\necho ran >> /var/log/script\n"
+    for times, instance in enumerate(("i-0123456789abcdef0", "i-0fedcba9876543210"), start=1):
+        async with Imds(context, instance_id=instance) as imds:
+            daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+            await daemon.start()
+            await controller.state("ready", times=times)
+            if times == 2:
+                # The connections are made anew under the new name.
+                await controller.state("discovering", times=3)
+                await controller.state("ready", times=3)
+            assert await daemon.end() == 0
+    await controller.state("stopped", times=2)
+    assert len({event.machine_id for event in controller.events}) == 2
+    assert [event.seq for event in controller.events] == list(range(1, len(controller.events) + 1))
+    assert (daemon.root / "var/log/script").read_text() == "ran\nran\n"
+
+
+async def test_systemd_is_patient_with_a_slow_context(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
+    """It is asked to wait while a script runs, and told that the agent is up even though the context failed."""
+    os.mkfifo(daemon.root / "tmp/gate")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        daemon.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        daemon.configure(controller, **file_of(tmp_path, "#!/bin/sh\nread line < /tmp/gate\nexit 1\n"))
+        await daemon.start()
+        await controller.state("contextualizing")
+        await asyncio.to_thread((daemon.root / "tmp/gate").write_text, "go\n")
+        told = [await asyncio.to_thread(manager.recv, 4096)]
+        while told[-1] != b"READY=1":
+            told.append(await asyncio.to_thread(manager.recv, 4096))
+    assert b"EXTEND_TIMEOUT_USEC=30000000" in told
+    assert told[-2].startswith(b"STATUS=degraded: script user-data: script user-data ended with exit status 1")
+
+
 async def test_systemd_is_told(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:
     """READY comes after contextualization, WATCHDOG regularly, STOPPING at the end, STATUS with each state."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
