@@ -139,4 +139,4 @@ def test_the_password_is_set_and_never_shown(name: str) -> None:
     """Those of public contexts are the name of the user, so that only its place can tell."""
     (change,) = [action["diff"] for action in dry_run(name)["actions"] if action["kind"] == "user"]
     (user,) = MEANT[name].users
-    assert change == [f"new user, password changed, new home /home/{user}"]
+    assert change == [f"new user, with a password, new home /home/{user}"]

@@ -66,6 +66,12 @@ def test_a_system_without_a_desktop_says_so(system: System) -> None:
     ]
 
 
+def test_an_edition_that_there_never_was_is_told(system: System) -> None:
+    """Only Desktop means a desktop."""
+    answer = ask(Desktop(), "[cernvm]\nedition=Dekstop\n", system)
+    assert answer.texts == ["warning 2: [cernvm] edition: expected Basic or Desktop; taken for Basic"]
+
+
 def test_mistakes_are_told(system: System) -> None:
     """An icon cannot be written elsewhere."""
     answer = ask(Desktop(), "[cernvm]\nstartXDM=maybe\nkeyboard=us;reboot\ndesktop_icons=../a,YQ==\n", system)

@@ -139,7 +139,8 @@ def _describe_shadow(before: Accounts, after: Accounts, name: str) -> list[str]:
     words = []
     if old != new:
         locked = new.startswith("!") and new.lstrip("!") == (old or "")
-        words.append("password locked" if locked else "password changed")
+        changed = "password changed" if before.passwd.find(name) else "with a password"
+        words.append("password locked" if locked else changed)
     was, now = (table and table.find(name) for table in (before.shadow, after.shadow))
     if now and now[6] != (was[6] if was else ""):
         words.append(f"locked {now[6]} days after its password expires")
