@@ -25,7 +25,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def found(instance_id: str) -> Found:
-    return Found("ec2", "http://metadata/user-data", b"#!/bin/sh\n", metadata=Metadata(instance_id, public_keys=("k",)))
+    metadata = Metadata(instance_id, public_keys=("k",))
+    return Found("ec2", "http://metadata/user-data", b"#!/bin/sh\n", b"#cloud-config\n", metadata=metadata)
 
 
 def received(instance_id: str) -> ContextReceived:

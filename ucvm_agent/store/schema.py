@@ -30,8 +30,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE boots (
         number INTEGER PRIMARY KEY,
         boot_id TEXT NOT NULL UNIQUE,
-        started TEXT NOT NULL,
-        ended TEXT
+        started TEXT NOT NULL
     ) STRICT;
     CREATE TABLE contexts (
         digest TEXT PRIMARY KEY,
@@ -40,7 +39,8 @@ MIGRATIONS: tuple[str, ...] = (
         received TEXT NOT NULL,
         metadata TEXT NOT NULL,
         base64 INTEGER NOT NULL,
-        user_data BLOB
+        user_data BLOB,
+        vendor_data BLOB
     ) STRICT;
     CREATE TABLE journal (
         key TEXT NOT NULL,

@@ -112,11 +112,6 @@ class Store:
         with self._transaction() as db:
             return self._queue(db, body)
 
-    def end_boot(self) -> None:
-        """Note that this boot ended in good order."""
-        with self._transaction() as db:
-            db.execute("UPDATE boots SET ended = ? WHERE boot_id = ?", (_now().isoformat(), self.boot_id))
-
     # Contexts
 
     def keep_context(self, found: Found, digest: str, body: Body) -> Event:
@@ -129,7 +124,7 @@ class Store:
             if old and instance_id and old != instance_id:
                 db.execute("UPDATE machine SET machine_id = ?", (str(uuid.uuid4()),))
             db.execute(
-                "INSERT OR REPLACE INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     digest,
                     found.source,
@@ -138,6 +133,7 @@ class Store:
                     json.dumps(asdict(found.metadata)),
                     int(found.base64),
                     found.user_data,
+                    found.vendor_data,
                 ),
             )
             db.execute(
@@ -154,7 +150,8 @@ class Store:
     def last_context(self) -> Found | None:
         """Return what the last source gave, if there was one."""
         row = self._db_row(
-            "SELECT c.source, c.origin, user_data, base64, metadata FROM contexts c JOIN machine ON context = digest"
+            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata"
+            " FROM contexts c JOIN machine ON context = digest"
         )
         if row is None:
             return None
@@ -162,8 +159,9 @@ class Store:
             source=row[0],
             origin=row[1],
             user_data=row[2],
-            base64=bool(row[3]),
-            metadata=TypeAdapter(Metadata).validate_json(row[4]),
+            vendor_data=row[3],
+            base64=bool(row[4]),
+            metadata=TypeAdapter(Metadata).validate_json(row[5]),
         )
 
     # Journal of actions
