@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# A thousand at a time, since the engine remembers each repetition. Not possessive: that is wrong before Python 3.11.5.
-_PLAIN = re.compile(r"""(?:[^'"\\#<]+|'[^']*'|"(?:\\.|[^"\\])*"|\\.){1,1000}""")
+# The engine remembers each repetition of a group, therefore only a thousand at a time. Possessive quantifiers would not
+# have to, but are wrong before Python 3.11.5 (https://github.com/python/cpython/issues/106052).
+_PLAIN = re.compile(r"""(?:[^'"\\#<]+|'[^']*'|"[^"\\]*"|\\.){1,1000}""")
+_QUOTED = {"'": re.compile(r"[^']+"), '"': re.compile(r'(?:[^"\\]+|\\.){1,1000}')}
 _TOKEN = re.compile(
     r"""(?P<here><<(?P<dash>-?)[ \t]*(?P<mark>'[^'\n]+'|"[^"\n]+"|\\?[A-Za-z_][\w.-]*))
     | <<<                                       # a here-string is no here-document
@@ -19,7 +21,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_CLOSING = {"'": re.compile(r"[^']*'"), '"': re.compile(r'(?:\\.|[^"\\])*"')}
 _SHELL = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-\S+\s+)*)?(?:ba|da|a|k|mk|z|pdk|rba)?sh(?:[.\s]|$)")
 _ENDING = re.compile(r"\s*(?:exit|exec)\b")
 
@@ -61,11 +62,11 @@ class Quotation:
             position = self._skip_quotation(line, position) if self._quote else self._read_code(line, position)
 
     def _skip_quotation(self, line: str, position: int) -> int:
-        match = _CLOSING[self._quote].match(line, position)
-        if match is None:
-            return len(line)
-        self._quote = ""
-        return match.end()
+        if match := _QUOTED[self._quote].match(line, position):
+            return match.end()
+        if line[position] == self._quote:
+            self._quote = ""
+        return position + 1
 
     def _read_code(self, line: str, position: int) -> int:
         if plain := _PLAIN.match(line, position):
