@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 
 from ucvm_agent.contextualize import actions
 from ucvm_agent.contextualize.actions import Action
+from ucvm_agent.contextualize.redaction import explain
 from ucvm_agent.nearest import suggest
 
 BASE64 = "_base64"
@@ -40,15 +41,6 @@ def make_action(item: Mapping[str, object]) -> Action:
     except ValidationError as error:
         raise ValueError(f"{kind}: {explain(error)}") from None
     return known[kind](**{name: getattr(values, name) for name in values.model_fields_set})
-
-
-def explain(error: ValidationError) -> str:
-    """Return what is wrong in one line, without the values that are."""
-    lines = []
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        message = detail["msg"].removeprefix("Value error, ")
-        lines.append(": ".join(filter(None, [".".join(map(str, detail["loc"])), message])))
-    return "; ".join(lines)
 
 
 @cache

@@ -45,9 +45,10 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ucvm_agent.contextualize.action_json import explain, make_action
+from ucvm_agent.contextualize.action_json import make_action
 from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Frequency, Options, Reads, System
 from ucvm_agent.contextualize.call import call
+from ucvm_agent.contextualize.redaction import explain
 
 
 class Description(BaseModel):

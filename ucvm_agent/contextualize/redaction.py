@@ -17,12 +17,17 @@ def describe(error: Exception, holder: object) -> str:
     Arguments:
         holder: what the code that failed was given: a model, a dataclass, or a mapping or list of them.
     """
-    if isinstance(error, ValidationError):
-        details = error.errors(include_url=False, include_context=False, include_input=False)
-        text = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in details)
-    else:
-        text = " ".join(str(error).split())
+    text = explain(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
     return HIDDEN if any(secret in text for secret in _secrets(holder)) else text
+
+
+def explain(error: ValidationError) -> str:
+    """Return what is wrong in one line, without the values that are."""
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        message = detail["msg"].removeprefix("Value error, ")
+        lines.append(": ".join(filter(None, [".".join(map(str, detail["loc"])), message])))
+    return "; ".join(lines)
 
 
 def trace(error: BaseException) -> str:

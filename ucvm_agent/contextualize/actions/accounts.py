@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from ucvm_agent.contextualize.actions import account_changes, account_names, account_tools
 from ucvm_agent.contextualize.actions.account_files import LIMIT, Accounts, read_accounts, write_accounts
 from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
-from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.homes import make_home
 from ucvm_agent.contextualize.actions.locks import finish_in_thread, lock
 from ucvm_agent.contextualize.actions.passwords import demand_password, to_stored_form
@@ -81,7 +81,7 @@ class EnsureGroup(Action):
             return Change(effect, f"would be refused: {error}")
         words = account_changes.describe_group(before, after, self.name)
         number = f", gid {self.gid}" if effect is Effect.CREATE and self.gid is not None else ""
-        return Change(effect, words + number) if words else Change(Effect.NONE, "already so")
+        return Change(effect, words + number) if words else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""
@@ -192,7 +192,7 @@ class EnsureUser(Action):
         words = list(filter(None, [account_changes.describe_user(before, after, self.name)]))
         words += [f"uid {self.uid}"] * (there is None and self.uid is not None)
         words += [f"new home {home}"] * (self._wants_home and home not in _NO_HOMES and system.status(home) is None)
-        return Change(effect, ", ".join(words)) if words else Change(Effect.NONE, "already so")
+        return Change(effect, ", ".join(words)) if words else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`; the home comes last, and is found missing after a crash before it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ucvm_agent.contextualize.actions.account_names import demand_name
-from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.difference import content_difference
 from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import User
@@ -66,7 +66,7 @@ class AuthorizeKeys(Action):
                 return Change(Effect.UPDATE, f"would be refused: {error}")
         after = with_keys(before, self.keys)
         if after == before:
-            return Change(Effect.NONE, "already so")
+            return ALREADY_SO
         path = f"{user.home.rstrip('/')}/{FILE}"
         count = after.count(b"\n") - before.count(b"\n")
         diff = content_difference(path, before or None, after)

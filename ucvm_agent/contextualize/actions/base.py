@@ -39,6 +39,9 @@ class Change:
     diff: str = ""
 
 
+ALREADY_SO = Change(Effect.NONE, "already so")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Resource:
     """Something that one action makes and another one needs: `("user", "atlas")`, `("path", "/srv/data")`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ucvm_agent.contextualize.actions.attributes import (
     accounts,
     attribute_difference,
+    demand_bytes,
     demand_mode,
     demand_path,
     describe_attributes,
@@ -20,7 +21,7 @@ from ucvm_agent.contextualize.actions.attributes import (
     parents,
     path_resource,
 )
-from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.difference import HIDDEN, content_difference
 from ucvm_agent.contextualize.rootfs import Kind, Status
@@ -35,8 +36,6 @@ MAX_READ = 16 * 1024 * 1024
 
 MAX_LISTED = 200
 """Members of an archive that a preview names."""
-
-ALREADY_SO = Change(Effect.NONE, "already so")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class WriteFile(Action):
             program exists; `{}` stands for the temporary file (`("visudo", "-cf", "{}")`).
 
     Raises:
-        ValueError: the path or the mode is none, or the block has a line without end or no simple name.
+        ValueError: the path or the mode is none, the content is text, or the block has a line without end or no simple name.
     """
 
     kind: ClassVar[str] = "file"
@@ -73,6 +72,7 @@ class WriteFile(Action):
     def __post_init__(self) -> None:
         demand_path(self.path)
         demand_mode(self.mode)
+        demand_bytes(self.content)
         if self.block and (not self.block.isidentifier() or self.append or self.content[-1:] not in (b"", b"\n")):
             raise ValueError(f"{self.path}: a block has an identifier as its name, and whole lines")
 

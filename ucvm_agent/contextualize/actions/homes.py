@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import PurePosixPath
 
+from ucvm_agent.contextualize.resolve import sync_path
 from ucvm_agent.contextualize.rootfs import Kind, RootFS
 from ucvm_agent.errors import ActionError
 
@@ -31,7 +32,7 @@ def make_home(files: RootFS, home: str, *, mode: int, uid: int, gid: int) -> Non
     folder = files.real(str(place.parent))
     try:
         (folder / PurePosixPath(staging).name).rename(folder / place.name)
-        _sync(str(folder))
+        sync_path(folder)
     except OSError as error:
         raise ActionError(f"cannot be put in place: {error.strerror}", where=home) from error
 
@@ -50,11 +51,3 @@ def _copy(files: RootFS, source: str, target: str, uid: int, gid: int) -> None:
             os.chown(files.real(target) / name, uid, gid, follow_symlinks=False)
         elif there.kind is Kind.FILE:
             files.write(new, files.read(old, _LIMIT) or b"", mode=there.mode, uid=uid, gid=gid)
-
-
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ucvm_agent.contextualize.actions.attributes import demand_path, path_resource
-from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.tools import run_program, run_tool
 from ucvm_agent.contextualize.actions.units import (
     demand_unit_name,
@@ -75,7 +75,7 @@ class SetHostname(Action):
         if system.live and (name := socket.gethostname()) != self.hostname:
             words.append(f"the kernel's {name} becomes {self.hostname}")
         effect = Effect.UPDATE if written else Effect.CREATE
-        return Change(effect, ", ".join(words)) if words else Change(Effect.NONE, "already so")
+        return Change(effect, ", ".join(words)) if words else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`; the file comes first, since it is what counts after the next boot."""
@@ -122,7 +122,7 @@ class EnableUnit(Action):
             words.append("enabled")
         if self.start and system.facts.has_systemd and not is_active(system, self.unit):
             words.append("started")
-        return Change(Effect.UPDATE, " and ".join(words)) if words else Change(Effect.NONE, "already so")
+        return Change(Effect.UPDATE, " and ".join(words)) if words else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`."""

@@ -24,6 +24,7 @@ from pathlib import Path
 import structlog
 
 from ucvm_agent.contextualize.actions.locks import lock
+from ucvm_agent.contextualize.resolve import sync_path
 from ucvm_agent.errors import ActionError
 
 log = structlog.get_logger()
@@ -172,7 +173,7 @@ class Run:
             stream.write(f"{title}\n")
             stream.flush()
             os.fsync(descriptor)
-        self._sync()
+        sync_path(self.folder)
 
     async def _start(self, program: Program, descriptor: int) -> None:
         """Start the supervisor, which inherits the lock; return once it stands on its own."""
@@ -196,10 +197,3 @@ class Run:
         if process.returncode:
             reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
             raise ActionError(f"its supervisor could not be started: {reason}", where=program.title)
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
