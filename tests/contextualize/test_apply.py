@@ -103,6 +103,23 @@ async def test_what_is_done_is_done_once_and_reported_once(machine: Machine) -> 
     assert [body.kind for body in machine.events()] == ["contextualized"]
 
 
+async def test_a_context_that_comes_back_is_applied_again(machine: Machine) -> None:
+    """What another one changed meanwhile is changed back; its commands were run, and are not run again."""
+    me = account(machine)
+    done: Made = []
+
+    def plan(text: str) -> Plan:
+        files = [WriteFile(path=path, content=text.encode(), owner=me, group=me) for path in ("/motd", f"/{text}")]
+        made = make_plan(machine.plan().context, machine.system, [contextualizer("a", [*files, *deeds(done, text)])])
+        return dataclasses.replace(made, context=dataclasses.replace(made.context, digest=text))
+
+    assert counts(await machine.apply(plan("first"))) == (3, 0, 0, 0)
+    assert counts(await machine.apply(plan("second"))) == (3, 0, 0, 0)
+    assert counts(await machine.apply(plan("first"))) == (1, 2, 0, 0)
+    assert (machine.root / "motd").read_text() == "first"
+    assert done == ["first", "second"]
+
+
 async def test_an_administrators_later_edit_survives(machine: Machine) -> None:
     me = account(machine)
     plan = machine.plan(contextualizer("a", [WriteFile(path="/motd", content=b"ours\n", owner=me, group=me)]))

@@ -75,6 +75,12 @@ def test_content_is_appended_once(tmp_path: Path) -> None:
     assert (tmp_path / "hosts").read_text() == "127.0.0.1 localhost\n::1 localhost\n"
 
 
+def test_text_has_to_be_encoded() -> None:
+    """The slip of everybody's first contextualizer is told where it is made."""
+    with pytest.raises(ValueError, match="encode the text"):
+        WriteFile(path="/motd", content="Welcome")  # type: ignore[arg-type]  # the slip
+
+
 def test_a_block_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     """It comes to the end of the file and stays in its place; without content it is gone."""
 

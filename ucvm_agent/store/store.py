@@ -200,11 +200,22 @@ class Store:
             return {key for (key,) in db.execute("SELECT key FROM journal WHERE outcome = 'started'")}
 
     def adopt(self, keys: Iterable[tuple[str, str]], context: str) -> None:
-        """Note that these actions (key and scope), journalled for an earlier context, belong to this one, too."""
+        """Note that these actions (key and scope), journalled for an earlier context, belong to this one, too.
+
+        What other actions of earlier contexts did to the same things is forgotten, since it is so no more: if such
+        a context comes back, they are done again. Commands and scripts leave nothing that could be undone.
+        """
         with self._transaction() as db:
             db.executemany(
                 "UPDATE journal SET context = ? WHERE key = ? AND scope = ?",
                 ((context, key, scope) for key, scope in keys),
+            )
+            db.execute(
+                "DELETE FROM journal WHERE context <> :context AND effect <> 'run' AND EXISTS ("
+                " SELECT 1 FROM journal AS present WHERE present.context = :context AND present.scope = journal.scope"
+                " AND present.contextualizer = journal.contextualizer"
+                " AND present.kind = journal.kind AND present.target = journal.target)",
+                {"context": context},
             )
 
     # Outbox

@@ -23,6 +23,12 @@ def demand_path(path: str, *, root: bool = False) -> None:
         raise ValueError("/: the root directory itself cannot be written")
 
 
+def demand_bytes(content: object) -> None:
+    """Raise ValueError unless this is bytes: to forget to encode a text is the slip of every first contextualizer."""
+    if not isinstance(content, bytes):
+        raise ValueError("the content of a file is bytes: encode the text")
+
+
 def demand_mode(mode: int) -> None:
     """Raise ValueError unless `mode` is permission bits, those for set-user-ID and the like included."""
     if not 0 <= mode <= 0o7777:
