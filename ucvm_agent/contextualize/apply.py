@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from ucvm_agent.contextualize.actions import Action, Effect
+from ucvm_agent.contextualize.actions.run import SCRIPTS
 from ucvm_agent.contextualize.effects import change_of, paths_of, scopes_of
 from ucvm_agent.contextualize.plan import Plan, Step
 from ucvm_agent.contextualize.records import forget, prune
@@ -161,11 +162,13 @@ class _Run:
         return applied
 
     def _tidy_up(self) -> None:
-        """Remove the output of earlier contexts' commands, but not the results of those that were interrupted."""
+        """Remove what commands of earlier contexts left, but not the results of those that were interrupted."""
+        kept = {step.key for step in self.plan.steps} | self.store.interrupted()
         try:
-            prune(self.runs, {step.key for step in self.plan.steps} | self.store.interrupted())
-        except OSError as error:
-            log.warning("records of earlier commands cannot be removed", folder=str(self.runs), reason=error.strerror)
+            for folder in (self.runs, self.system.files.real(SCRIPTS)):
+                prune(folder, kept)
+        except (OSError, ActionError) as error:
+            log.warning("records of earlier commands cannot be removed", reason=str(error))
 
     # How a step can end
 

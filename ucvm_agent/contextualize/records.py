@@ -23,13 +23,13 @@ def forget(runs: Path, key: str) -> None:
         raise ActionError(message, where=str(runs), hint="remove them by hand") from error
 
 
-def prune(runs: Path, kept: Set[str]) -> None:
-    """Remove the records of all steps but those of the keys `kept`.
+def prune(folder: Path, kept: Set[str]) -> None:
+    """Remove what belongs to other steps than those of the keys `kept`, with which the names in `folder` begin.
 
     Raises:
         OSError: one cannot be removed.
     """
-    for path in runs.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if path.name.partition("-")[0] not in kept:
             _remove(path)
 
