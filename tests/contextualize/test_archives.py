@@ -57,6 +57,13 @@ def tar(*members: tuple[tarfile.TarInfo, bytes], compression: str = "plain") -> 
     return COMPRESSIONS[compression](packed.getvalue())
 
 
+def negative(kind: bytes) -> bytes:
+    """Return a tar header that would have its reader go back to its own beginning."""
+    header = tarfile.TarInfo("back")
+    header.type, header.size = kind, -tarfile.BLOCKSIZE
+    return header.tobuf(tarfile.GNU_FORMAT)
+
+
 def zipped(*members: tuple[str, int, bytes]) -> bytes:
     """Return a zip archive of names, modes and contents."""
     packed = io.BytesIO()
@@ -193,6 +200,10 @@ HOSTILE = {
     "broken xz": b"\xfd7zXZ\0" + b"x" * 100,
     "broken zip": b"PK\x03\x04" + b"x" * 100,
     "broken second header": tar(member("a", b"x" * 512))[:1024] + b"x" * 512,
+    "broken header after a long name": tarfile.TarInfo("n" * 200).tobuf(tarfile.GNU_FORMAT)[:1024] + b"x" * 512,
+    "end within a header": tar(member("a", b"x" * 512))[:1024] + b"x" * 100,
+    "negative size": tar(member("a", b"x"))[:1024] + negative(tarfile.REGTYPE),
+    "negative size of a long name": tar(member("a", b"x"))[:1024] + negative(tarfile.GNUTYPE_LONGNAME),
     "end within a member": tar(member("a", b"x" * 4096))[:1024],
     "gzip cut short": tar(member("a", bytes(range(256)) * 16), compression="gzip")[:-20],
     "gzip with a wrong checksum": tar(member("a", b"x"), compression="gzip")[:-8] + b"\0" * 8,

@@ -60,6 +60,9 @@ _BROKEN = (
     RuntimeError,  # an encrypted member of a zip archive
 )
 
+_NO_HEADER = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]  # not in typeshed
+"""What tarfile takes for the end of the archive behind the first member."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -165,17 +168,20 @@ class _Header(tarfile.TarInfo):
     """A header that is refused where tarfile would end silently or take any amount of memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        """See `tarfile.TarInfo.frombuf`."""
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
+        """See `tarfile.TarInfo.fromtarfile`."""
         try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if not bytes(buf).strip(b"\0"):
-                raise  # the end
-            raise ActionError("the archive is broken: not a tar header", hint="pack it as tar or zip") from error
-        if header.type == tarfile.GNUTYPE_SPARSE or (header.type in _ATTRIBUTES and header.size > MAX_HEADER):
-            raise _refusal(f"{header.name}, a sparse file or a header of {header.size} bytes")
-        return header
+            return super().fromtarfile(archive)
+        except _NO_HEADER as error:
+            raise ActionError(f"the archive is broken: {error}", hint="pack it as tar or zip") from error
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """Look at each header before what it announces is read: tarfile's place for subclasses to do so."""
+        if self.size < 0:
+            raise ActionError("the archive is broken: a negative size", hint="pack it as tar or zip")
+        if self.type == tarfile.GNUTYPE_SPARSE or (self.type in _ATTRIBUTES and self.size > MAX_HEADER):
+            raise _refusal(f"{self.name}, a sparse file or a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]  # not in typeshed
 
 
 def _read_tar(archive: bytes) -> Iterator[Member]:
