@@ -55,7 +55,8 @@ class WriteFile(Action):
             program exists; `{}` stands for the temporary file (`("visudo", "-cf", "{}")`).
 
     Raises:
-        ValueError: the path or the mode is none, the content is text, or the block has a line without end or no simple name.
+        ValueError: the path or the mode is none, the content is text, or the block has a line without end or no
+            simple name.
     """
 
     kind: ClassVar[str] = "file"
