@@ -177,8 +177,6 @@ class _Header(tarfile.TarInfo):
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         """Look at each header before what it announces is read: tarfile's place for subclasses to do so."""
-        if self.size < 0:
-            raise ActionError("the archive is broken: a negative size", hint="pack it as tar or zip")
         if self.type == tarfile.GNUTYPE_SPARSE or (self.type in _ATTRIBUTES and self.size > MAX_HEADER):
             raise _refusal(f"{self.name}, a sparse file or a header of {self.size} bytes")
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]  # not in typeshed
