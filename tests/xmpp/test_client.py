@@ -19,6 +19,7 @@ from ucvm_agent.errors import DeliveryDelayed, SettingsError
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp import stream
 from ucvm_agent.xmpp.client import LASTING_SECONDS, Connection, Show
+from ucvm_agent.xmpp.stream import MAX_STANZA
 
 
 def message_to(jid: str, id: str) -> Element:  # noqa: A002 - as the attribute is called
@@ -226,6 +227,13 @@ async def test_a_server_that_injects_before_tls_is_left(connect: Connect) -> Non
     async for port in speaking(redirect):
         async with connect(port=port) as (_, ear):
             assert await ear.next("lost") == "the server ended the stream: see-other-host"
+
+
+async def test_a_stanza_without_end_is_not_kept(connect: Connect) -> None:
+    """Whoever speaks for the server cannot fill the memory, before TLS least of all."""
+    async for port in speaking(b"<message><body>" + b"x" * (2 * MAX_STANZA)):
+        async with connect(port=port) as (_, ear):
+            assert await ear.next("lost") == f"the server sent a stanza of more than {MAX_STANZA} bytes"
 
 
 async def speaking(text: bytes) -> AsyncIterator[int]:

@@ -29,6 +29,8 @@ STARTTLS = f"{{{TLS_NAMESPACE}}}starttls"
 FEATURES = f"{{{STREAM_NAMESPACE}}}features"
 STREAM_ERROR = f"{{{STREAM_NAMESPACE}}}error"
 BEFORE_TLS = frozenset({FEATURES, STREAM_ERROR, f"{{{TLS_NAMESPACE}}}proceed", f"{{{TLS_NAMESPACE}}}failure"})
+MAX_STANZA = 1024 * 1024
+"""Most bytes of one stanza, which is held in memory; servers in use pass on a quarter of that at most."""
 PING_SECONDS = 60
 PING_ANSWER_SECONDS = 30
 
@@ -57,6 +59,7 @@ class Stream(ClientXMPP):
     def __init__(self, jid: str, failed: Callable[[Failure], None]) -> None:
         super().__init__(jid, "")
         self._failed = failed
+        self._unread = 0
         self.enable_direct_tls = False
         self.enable_plaintext = False
         # Neither accept nor refuse a subscription by itself.
@@ -87,12 +90,36 @@ class Stream(ClientXMPP):
         self._failed(Failure(reason, lasting))
         self.abort()
 
+    def abort(self) -> None:
+        """Close the connection at once, without closing it in an orderly way first as slixmpp does.
+
+        A TLS transport that was closed twice cannot be aborted any more: asyncio lets it linger then, and before
+        Python 3.11.5 raises an AttributeError.
+        """
+        if self.transport:
+            self.cancel_connection_attempt()
+            self.transport.abort()
+            self.event("killed")
+
     def reconnect(self, wait: float = 2.0, reason: str = "reconnecting") -> None:
         """End the stream; who holds it connects again (slixmpp calls this when a ping has no answer)."""
         self.fail(reason)
 
+    def data_received(self, data: bytes | str) -> None:
+        """Take what came over the wire, and no stanza without end."""
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > MAX_STANZA:
+            self.fail(f"the server sent a stanza of more than {MAX_STANZA} bytes", lasting=True)
+
+    def init_parser(self) -> None:
+        """Begin a stream."""
+        self._unread = 0
+        super().init_parser()
+
     def incoming_filter(self, xml: Element) -> Element:
         """Let only that pass which may come at this stage, and log its outline."""
+        self._unread = 0
         log.debug("xmpp stanza received", **outline(xml))
         if not self.encrypted and xml.tag not in BEFORE_TLS:
             self.fail(f"the server sent {_local(xml)} before TLS", lasting=True)

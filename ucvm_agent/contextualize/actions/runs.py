@@ -193,6 +193,7 @@ class Run:
                 _, errors = await process.communicate()
         except TimeoutError as error:
             process.kill()
+            await process.wait()
             raise ActionError("its supervisor does not start", where=program.title) from error
         if process.returncode:
             reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
