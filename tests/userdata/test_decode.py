@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -30,8 +31,9 @@ def test_no_user_data_is_an_empty_context(data: bytes | None) -> None:
 
 def test_the_digest_is_that_of_the_raw_bytes() -> None:
     """With the vendor's after the user's."""
-    context = decode(Found("ec2", "test", gzip.compress(b"[a]\n"), vendor_data=b"[b]\n"))
-    assert context.digest == hashlib.sha256(gzip.compress(b"[a]\n") + b"[b]\n").hexdigest()
+    packed = gzip.compress(b"[a]\n", mtime=0)
+    context = decode(Found("ec2", "test", packed, vendor_data=b"[b]\n"))
+    assert context.digest == hashlib.sha256(packed + b"[b]\n").hexdigest()
 
 
 def test_the_user_overrules_the_vendor() -> None:
@@ -103,6 +105,7 @@ def test_yaml_is_loaded_only_when_it_is_there() -> None:
     """A dry run of a context without cloud-config starts faster without it."""
     program = """
 import sys
+from functools import partial
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.decode import decode
 decode(Found("file", "test", b"#!/bin/sh\\nexit 0\\n[cernvm]\\na=b\\n"))
@@ -172,10 +175,10 @@ def multipart(parts: list[bytes]) -> bytes:
 DOCUMENTS = st.recursive(
     TEXTS | st.binary(max_size=200),
     lambda inner: st.one_of(
-        inner.map(gzip.compress),
+        inner.map(partial(gzip.compress, mtime=0)),
         inner.map(base64.b64encode),
         st.lists(inner, max_size=3).map(multipart),
-        st.tuples(inner, st.integers(0, 99)).map(lambda drawn: gzip.compress(drawn[0])[: -1 - drawn[1]]),
+        st.tuples(inner, st.integers(0, 99)).map(lambda drawn: gzip.compress(drawn[0], mtime=0)[: -1 - drawn[1]]),
     ),
     max_leaves=6,
 )

@@ -56,7 +56,7 @@ def message(config: bytes) -> str:
 
 def test_gzip_is_taken_off_by_its_magic_number(read: Decode) -> None:
     """Also twice, and in several members."""
-    data = gzip.compress(gzip.compress(SECTIONS[:12], mtime=0) + gzip.compress(SECTIONS[12:]))
+    data = gzip.compress(gzip.compress(SECTIONS[:12], mtime=0) + gzip.compress(SECTIONS[12:], mtime=0))
     context = read(data)
     assert values(context) == EXPECTED
     assert context.places[("[amiconfig]", "plugins")].line == 2
