@@ -1,8 +1,7 @@
 """Where user-data comes from: one module a source, found by its name.
 
-A source answers with raw bytes and the platform's metadata; it never looks into the bytes. Of the rest this
-room imports `errors`, `settings`, `http`, `retry` and `public_key` only, and a module that needs aiohttp is imported
-when its source is used.
+A source answers with raw bytes and the platform's metadata; it never looks into the bytes. A module that
+needs aiohttp is imported when its source is used; tests/test_rooms.py holds what else this room may import.
 """
 
 from __future__ import annotations
