@@ -100,7 +100,7 @@ def _file_layer(file: Path | None) -> Layer:
 
 def _environment_layer(environment: Mapping[str, str]) -> Layer:
     given = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT)}
-    return _spelled_layer(given, "", lambda path: ENVIRONMENT + "__".join(path).upper())
+    return _spelled_layer(given, "", ENVIRONMENT, "__", str.upper)
 
 
 def _kernel_layer(command_line: str) -> Layer:
@@ -108,16 +108,36 @@ def _kernel_layer(command_line: str) -> Layer:
     pairs = (word.partition("=") for word in words if word.startswith(KERNEL))
     # The kernel itself takes `-` and `_` in names for the same.
     given = {name.lower().replace("-", "_"): value for name, _, value in pairs}
-    return _spelled_layer(given, "kernel command line ", lambda path: KERNEL + ".".join(path))
+    return _spelled_layer(given, "kernel command line ", KERNEL, ".", str.lower)
 
 
-def _spelled_layer(given: Mapping[str, str], place: str, spell: Callable[[SettingPath], str]) -> Layer:
-    """Return the layer of a place that writes a setting as one name, as `spell` does."""
-    known = {spell(path): path for path, _ in leaves()}
+def _spelled_layer(
+    given: Mapping[str, str], place: str, prefix: str, delimiter: str, case: Callable[[str], str]
+) -> Layer:
+    """Return the layer of a place that writes a setting as one name: prefix and steps, in upper or lower case."""
+
+    def spell(path: SettingPath) -> str:
+        return prefix + case(delimiter.join(path))
+
+    known = {spell(path) for path, _ in leaves()}
     for name in given:
         if name not in known:
             raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(name, known))
-    return Layer({known[name]: value for name, value in given.items()}, lambda path: f"{place}{spell(path)}")
+    return Layer(dict(_values(_nested(given, prefix, delimiter))), lambda path: f"{place}{spell(path)}")
+
+
+def _nested(given: Mapping[str, str], prefix: str, delimiter: str) -> Tree:
+    if not given:
+        return {}
+    # Loaded for those who use these layers: a dry run has to start fast.
+    from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+    class Written(Settings, BaseSettings):
+        model_config = SettingsConfigDict(enable_decoding=False)
+
+    source = EnvSettingsSource(Written, env_prefix=prefix, env_nested_delimiter=delimiter)
+    source.env_vars = {name.lower(): value for name, value in given.items()}
+    return source()
 
 
 def _values(tree: Tree, above: SettingPath = ()) -> Iterator[tuple[SettingPath, object]]:
