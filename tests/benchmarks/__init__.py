@@ -1,0 +1,1 @@
+"""Comparisons in one run on one machine; run by hand, see README.md."""
