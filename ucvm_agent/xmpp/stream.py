@@ -91,15 +91,13 @@ class Stream(ClientXMPP):
         self.abort()
 
     def abort(self) -> None:
-        """Close the connection at once, without closing it in an orderly way first as slixmpp does.
+        """Close the connection at once, unless it is closed already and its loss is about to be told.
 
-        A TLS transport that was closed twice cannot be aborted any more: asyncio lets it linger then, and before
-        Python 3.11.5 raises an AttributeError.
+        slixmpp closes before it aborts, and asyncio fails to abort a TLS transport that was closed twice: with an
+        AttributeError in Python 3.11.2, which Debian 12 has.
         """
-        if self.transport:
-            self.cancel_connection_attempt()
-            self.transport.abort()
-            self.event("killed")
+        if self.transport is None or not self.transport.is_closing():
+            super().abort()
 
     def reconnect(self, wait: float = 2.0, reason: str = "reconnecting") -> None:
         """End the stream; who holds it connects again (slixmpp calls this when a ping has no answer)."""
