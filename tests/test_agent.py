@@ -284,7 +284,7 @@ async def test_systemd_is_patient_with_a_slow_context(controller: Controller, da
         while told[-1] != b"READY=1":
             told.append(await asyncio.to_thread(manager.recv, 4096))
     assert b"EXTEND_TIMEOUT_USEC=30000000" in told
-    assert told[-2].startswith(b"STATUS=degraded: script user-data: script user-data ended with exit status 1")
+    assert told[-2].startswith(b"STATUS=degraded: script user-data: it ended with exit status 1")
 
 
 async def test_systemd_is_told(controller: Controller, daemon: Daemon, tmp_path: Path) -> None:

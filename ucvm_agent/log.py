@@ -1,6 +1,7 @@
 """How the agent logs: structlog everywhere, JSON for journald and files, colour for a terminal.
 
-Each line carries the boot id and the phase (`phase`), so that the lines of one boot can be told from another's.
+Each line carries the phase (`phase`), and as JSON the boot id, by which the lines of one boot can be told from
+another's.
 Libraries that log through the standard library come out the same way, from WARNING upwards only: slixmpp's
 debug lines hold whole stanzas with their secrets.
 """
@@ -63,6 +64,7 @@ def configure(settings: Log, stamp: Stamp) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=not text),
         hide_secrets,
+        leave_out_empty,
     ]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -104,9 +106,10 @@ def _open(settings: Log) -> IO[str]:
 def _last(text: bool, terminal: bool) -> Sequence[Processor]:
     if text:
         return [
+            _leave_out_boot,
             structlog.dev.ConsoleRenderer(
                 colors=terminal, pad_event_to=40, exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
         ]
     # Tracebacks as text: the structured ones hold the local variables, and so perhaps a secret.
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
@@ -118,4 +121,15 @@ def hide_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventD
         secret = isinstance(value, SecretStr | SecretBytes) or any(word in name.lower() for word in SECRET_FIELDS)
         if secret and value:
             event[name] = "***"
+    return event
+
+
+def leave_out_empty(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Leave out fields that say nothing: None and the empty string; a processor for structlog."""
+    return {name: value for name, value in event.items() if value is not None and value != ""}
+
+
+def _leave_out_boot(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """A person who reads along knows which boot it is."""
+    event.pop("boot", None)
     return event

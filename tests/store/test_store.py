@@ -109,6 +109,16 @@ def test_a_cloned_disk_becomes_another_machine(store: Store) -> None:
     assert event.machine_id == store.machine_id
 
 
+def test_an_instance_id_made_of_the_user_data_makes_no_clone(store: Store) -> None:
+    """Who edits the file that a VM is contextualized by has still the same VM."""
+    before = store.machine_id
+    for instance_id in ("sha-1", "sha-2"):
+        metadata = Metadata(instance_id, derived=True)
+        store.keep_context(Found("file", "/a", b"", metadata=metadata), instance_id, received(instance_id))
+    store.keep_context(found("i-1"), "d", received("i-1"))
+    assert (store.machine_id, store.instance_id) == (before, "i-1")
+
+
 def test_old_contexts_go(store: Store) -> None:
     """The last few stay, a returning one among them; a machine whose context changes every hour stays small."""
     for digest in ("a", "b", "c", "a", "d"):

@@ -23,7 +23,8 @@ class Metadata:
     """What the platform says about this instance, beside user-data.
 
     `public_keys` are OpenSSH public key lines, validated and without duplicates; `addresses` are textual
-    IPv4 and IPv6 addresses. An empty string means that the platform did not say.
+    IPv4 and IPv6 addresses. An empty string means that the platform did not say. `derived` means that the
+    instance-id is not the platform's but made of the user-data: another one is no sign of another machine.
     """
 
     instance_id: str = ""
@@ -32,6 +33,7 @@ class Metadata:
     zone: str = ""
     public_keys: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    derived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

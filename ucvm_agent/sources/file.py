@@ -55,7 +55,8 @@ class Source(base.Source):
             raise SourceAbsent("no file is named", hint="set sources.file.path, or use --user-data FILE")
         content = await (self._standard_input() if self._path == STANDARD_INPUT else self._file())
         instance_id = derive_instance_id(self.name, content, await asyncio.to_thread(read_machine_id))
-        return Found(source=self.name, origin=self._path, user_data=content, metadata=Metadata(instance_id=instance_id))
+        metadata = Metadata(instance_id=instance_id, derived=True)
+        return Found(source=self.name, origin=self._path, user_data=content, metadata=metadata)
 
     async def _standard_input(self) -> bytes:
         if self._from_standard_input is None:

@@ -79,7 +79,7 @@ class Store:
 
     @property
     def instance_id(self) -> str:
-        """The platform's instance-id of the last context, or an empty string."""
+        """The last instance-id that a platform gave, or an empty string."""
         return str(self._one("SELECT instance_id FROM machine")[0])
 
     @property
@@ -117,10 +117,11 @@ class Store:
     def keep_context(self, found: Found, digest: str, body: Body) -> Event:
         """Remember what a source gave (for boots without a network), and queue the event that says so.
 
-        Another instance-id than the last one means that this disk was cloned: the VM gets a new machine id.
+        Another instance-id of the platform than the last one means that this disk was cloned: the VM gets a new
+        machine id.
         """
         with self._transaction() as db:
-            old, instance_id = self.instance_id, found.metadata.instance_id
+            old, instance_id = self.instance_id, "" if found.metadata.derived else found.metadata.instance_id
             if old and instance_id and old != instance_id:
                 db.execute("UPDATE machine SET machine_id = ?", (str(uuid.uuid4()),))
             db.execute(

@@ -131,7 +131,7 @@ class RunScript(Action):
         def explain(ending: Ending) -> str:
             if ending.missing:
                 return f"the interpreter {interpreter[0]!r} does not exist"
-            return f"script {self.name} {ending}"
+            return f"it {ending}"
 
         def place() -> None:
             files.make_directory(SCRIPTS, mode=0o700, uid=os.geteuid(), gid=os.getegid())
