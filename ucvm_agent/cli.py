@@ -41,8 +41,9 @@ def main() -> NoReturn:
     """Run the program; the console script `ucvm-agent`."""
     gc.disable()  # what a command leaves lying about is not worth looking for; the daemon does
     arguments = parser().parse_args()
+    command = dry_run if "dry_run" in arguments else arguments.command
     try:
-        code = arguments.command(arguments)
+        code = command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -56,11 +57,11 @@ def main() -> NoReturn:
             raise
         print(f"ucvm-agent: {reason}", file=sys.stderr)
         code = reason.exit_code
-    if "dry_run" in arguments:
-        # Nothing is open any more; clearing the interpreter away would take a twentieth of the whole run.
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    if command is daemon:
+        sys.exit(code)
+    # Nothing is open any more; clearing the interpreter away would take a twentieth of the whole run.
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     top.add_argument("--version", action="version", version=f"ucvm-agent {__version__}")
-    top.set_defaults(command=lambda arguments: dry_run(arguments) if "dry_run" in arguments else daemon(arguments))
+    top.set_defaults(command=daemon)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     _command(commands, "apply", apply, "contextualize once, without the daemon", [everywhere, work])
     status_parser = _command(commands, "status", status, "tell the state of this machine", [everywhere])
@@ -149,8 +150,6 @@ def dry_run(arguments: argparse.Namespace) -> int:
 
 def apply(arguments: argparse.Namespace) -> int:
     """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data."""
-    if "dry_run" in arguments:
-        return dry_run(arguments)
     from ucvm_agent.application import carry_out
     from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
     from ucvm_agent.store import lock
