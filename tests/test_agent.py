@@ -118,6 +118,7 @@ async def test_a_stop_does_not_wait_for_ever(controller: Controller, daemon: Dae
     assert await daemon.end(within=10) == 0
     await controller.state("stopped")
     assert controller.states[-2:] == ["draining", "stopped"]
+    assert "1 interrupted" in (await daemon.command("status"))[1]
     await asyncio.to_thread((daemon.root / "tmp/gate").write_text, "go\n")
 
 

@@ -40,7 +40,7 @@ def status_text(status: Status, *, running: bool, boot_id: str, settings: Settin
         [
             *_head(status, running, boot_id, now),
             *_list("problems in the user-data", status.problems),
-            *_actions(status.actions),
+            *_actions(status.actions, running),
             *_list("controllers", [_delivery(delivery) for delivery in status.deliveries]),
             *(f"warning: {name} accepts any TLS certificate (verify = false)" for name in settings.insecure),
         ]
@@ -73,11 +73,11 @@ def _list(title: str, lines: tuple[str, ...] | list[str]) -> Iterator[str]:
         yield from (f"  {line}" for line in lines)
 
 
-def _actions(actions: tuple[JournalEntry, ...]) -> Iterator[str]:
+def _actions(actions: tuple[JournalEntry, ...], running: bool) -> Iterator[str]:
     counts = Counter(entry.outcome for entry in actions)
-    title = ", ".join(
-        f"{counts[outcome]} {outcome}" for outcome in ("done", "failed", "skipped", "started") if counts[outcome]
-    )
+    words = {"done": "done", "failed": "failed", "skipped": "skipped"}
+    words["started"] = "under way" if running else "interrupted, the next start goes on with it"
+    title = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
     # What went wrong first: it is what the reader came for.
     order = {"failed": 0, "skipped": 1, "started": 2, "done": 3}
     width = max((len(entry.contextualizer) for entry in actions), default=0)

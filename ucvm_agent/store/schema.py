@@ -177,7 +177,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if sound != "ok":
         raise StoreDamaged(
-            f"the state file is damaged ({sound}); it was left as it is",
+            f"the state file is damaged ({' '.join(str(sound).split())}); it was left as it is",
             where=str(path),
             hint="move it away to start anew, or restore a copy",
         )
