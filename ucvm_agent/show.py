@@ -15,7 +15,7 @@ from ucvm_agent.settings import leaves
 if TYPE_CHECKING:
     from ucvm_agent.layers import Effective
     from ucvm_agent.settings import Settings
-    from ucvm_agent.store.journal import JournalEntry
+    from ucvm_agent.store.journal import JournalEntry, Outcome
     from ucvm_agent.store.status import Status
     from ucvm_agent.store.store import Delivery
 
@@ -75,7 +75,7 @@ def _list(title: str, lines: tuple[str, ...] | list[str]) -> Iterator[str]:
 
 def _actions(actions: tuple[JournalEntry, ...], running: bool) -> Iterator[str]:
     counts = Counter(entry.outcome for entry in actions)
-    words = {"done": "done", "failed": "failed", "skipped": "skipped"}
+    words: dict[Outcome, str] = {"done": "done", "failed": "failed", "skipped": "skipped"}
     words["started"] = "under way" if running else "interrupted, the next start goes on with it"
     title = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
     # What went wrong first: it is what the reader came for.
