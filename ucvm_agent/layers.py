@@ -9,7 +9,6 @@ ucvm.xmpp.jid=…           the kernel command line
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +82,8 @@ def _file_layer(file: Path | None) -> Layer:
     path = file or DEFAULT_FILE
     if file is None and not path.exists():
         return Layer({}, lambda _: str(path))
+    import tomllib
+
     try:
         text = path.read_text()
         values = dict(_values(tomllib.loads(text)))

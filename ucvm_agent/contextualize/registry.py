@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 GROUP = "ucvm_agent.contextualizers"
-OURS = "ucvm-agent"
-"""The distribution whose contextualizers give way to others of the same name."""
+OURS = "contextualizers"
+"""The package whose contextualizers give way to others of the same name."""
+
+Origin = EntryPoint | Path
+"""Where a contextualizer was found."""
 
 AT_ONCE = 8
 """Most drop-ins that are asked at the same time what they are."""
@@ -52,14 +55,15 @@ class Loaded:
 def load(settings: Settings) -> Loaded:
     """Find and load the contextualizers; blocks."""
     problems: list[Problem] = []
-    chosen: dict[str, tuple[Contextualizer[Any], str]] = {}
-    drop_ins = list(_drop_ins(Path(settings.contextualize.dropins), problems))
+    chosen: dict[str, tuple[Contextualizer[Any], Origin]] = {}
     # The nearest to the site wins: its own files, then packages that it installed, then ours.
-    for contextualizer, origin in [*drop_ins, *_packaged(problems)]:
+    found: list[tuple[Contextualizer[Any], Origin]] = [*_drop_ins(Path(settings.contextualize.dropins), problems)]
+    found += _packaged(problems)
+    for contextualizer, origin in found:
         name = contextualizer.name
         if name in chosen:
-            message = f"its contextualizer {name} is left out: {chosen[name][1]} has one of the same name"
-            problems.append(_warning(origin, message, "give one of them another name, or uninstall it"))
+            message = f"its contextualizer {name} is left out: {_called(chosen[name][1])} has one of the same name"
+            problems.append(_warning(_called(origin), message, "give one of them another name, or uninstall it"))
         else:
             chosen[name] = contextualizer, origin
     unwanted = set(settings.contextualize.disabled)
@@ -84,19 +88,24 @@ def _unknown(unwanted: set[str], known: set[str]) -> Iterator[Problem]:
 # Packages
 
 
-def _packaged(problems: list[Problem]) -> Iterator[tuple[Contextualizer[Any], str]]:
-    """Yield the contextualizers of installed packages, each with the package's name: ours last."""
+def _packaged(problems: list[Problem]) -> Iterator[tuple[Contextualizer[Any], EntryPoint]]:
+    """Yield the contextualizers of installed packages, ours last."""
     points = entry_points(group=GROUP)
-    # Each package is asked once, since it reads all of its metadata to know its name.
-    packages = {dist: dist.name if dist else "unknown package" for dist in {point.dist for point in points}}
-    found = [(packages[point.dist], point) for point in points]
-    for origin, point in sorted(found, key=lambda each: (each[0] == OURS, each[0], each[1].name)):
+    for point in sorted(points, key=lambda point: (point.module.split(".")[0] == OURS, point.name, point.value)):
         try:
-            yield _made(point), origin
+            yield _made(point), point
         except Exception as error:  # importing a third party's code may raise anything
-            log.debug("contextualizer cannot be loaded", distribution=origin, name=point.name, trace=trace(error))
+            package = _called(point)
+            log.debug("contextualizer cannot be loaded", distribution=package, name=point.name, trace=trace(error))
             message = f"its contextualizer {point.name} cannot be loaded: {type(error).__name__}: {error}"
-            problems.append(_warning(origin, message, f"repair or uninstall the package {origin}"))
+            problems.append(_warning(package, message, f"repair or uninstall the package {package}"))
+
+
+def _called(origin: Origin) -> str:
+    """Return what people call an origin; asked for only when something is wrong, since packages are slow to tell."""
+    if isinstance(origin, Path):
+        return str(origin)
+    return origin.dist.name if origin.dist else "unknown package"
 
 
 def _made(point: EntryPoint) -> Contextualizer[Any]:
@@ -112,7 +121,7 @@ def _made(point: EntryPoint) -> Contextualizer[Any]:
 # Drop-ins
 
 
-def _drop_ins(folder: Path, problems: list[Problem]) -> Iterator[tuple[Contextualizer[Any], str]]:
+def _drop_ins(folder: Path, problems: list[Problem]) -> Iterator[tuple[Contextualizer[Any], Path]]:
     """Yield the contextualizers that are executables in `folder`, by the names of the files."""
     paths = [path for path in _listed(folder) if _is_usable(path, problems)]
     if not paths:
@@ -125,7 +134,7 @@ def _drop_ins(folder: Path, problems: list[Problem]) -> Iterator[tuple[Contextua
         answers = [(path, pool.submit(describe, path)) for path in paths]
     for path, answer in answers:
         try:
-            yield answer.result(), str(path)
+            yield answer.result(), path
         except (ValueError, OSError) as error:
             problems.append(_warning(str(path), str(error), f"run `{path} describe` to see what it answers"))
 
