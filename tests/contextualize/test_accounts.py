@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from tests.contextualize.namespaces import needs_namespaces, run_apart
 from ucvm_agent.contextualize.actions import Action, AuthorizeKeys, Effect, EnsureGroup, EnsureUser, accounts
 from ucvm_agent.contextualize.actions.account_changes import with_group, with_user
 from ucvm_agent.contextualize.actions.account_files import Table, read_accounts
@@ -458,7 +459,7 @@ async def main():
     async with asyncio.TaskGroup() as group:
         for number in range(6):
             group.create_task(EnsureUser(name=f"zz-{number}", groups=("zz-grid",)).apply(target))
-    print(sorted(tools))
+    print(sorted(tools), flush=True)
     subprocess.run("getent passwd | grep ^zz-a; getent group zz-grid; getent shadow zz-atlas | cut -c1-4;"
                    " getent passwd | grep -c '^zz-[0-9]'; stat -c '%%U %%a' /home/zz-atlas/.ssh/authorized_keys;"
                    " pwck -r -q | grep zz-; chage -l zz-atlas | grep Account", shell=True)
@@ -467,13 +468,12 @@ asyncio.run(main())
 """
 
 
-@needs_root
+@needs_namespaces
 def test_on_the_running_system_its_own_tools_are_used(tmp_path: Path) -> None:
     """In a mount namespace with copies of /etc and /home, useradd and its kin make the accounts."""
     program = tmp_path / "live.py"
     program.write_text(LIVE % KEY)
-    shell = textwrap.dedent(f"""
-        set -e
+    script = textwrap.dedent(f"""
         for folder in /etc /home /var/log; do
             mkdir -p {tmp_path}$folder
             test $folder = /var/log || cp -a $folder/. {tmp_path}$folder
@@ -482,9 +482,7 @@ def test_on_the_running_system_its_own_tools_are_used(tmp_path: Path) -> None:
         exec {sys.executable} -W error {program} {tmp_path}/runs
     """)
     passwd = Path("/etc/passwd").read_bytes()
-    answer = subprocess.run(["unshare", "--mount", "sh", "-c", shell], capture_output=True, text=True, check=False)
-    if "unshare" in answer.stderr:
-        pytest.skip("no mount namespace can be made here")
+    answer = run_apart(script, tmp_path)
     assert answer.stderr == ""
     lines = answer.stdout.splitlines()
     assert lines[0] == "['chpasswd', 'gpasswd', 'groupadd', 'useradd', 'usermod']"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.contextualize.namespaces import needs_namespaces, run_apart
 from ucvm_agent.contextualize.actions import Effect, EnableUnit, RestartUnit, SetHostname
 from ucvm_agent.contextualize.actions.units import enable_by_hand, find_install
 from ucvm_agent.contextualize.system import System
@@ -62,10 +62,11 @@ async def test_the_host_name_is_written_once(target: Target) -> None:
     assert os.uname().nodename == name
 
 
-@needs_root
+@needs_namespaces
 def test_the_running_system_gets_its_name_at_once(tmp_path: Path) -> None:
     """On `/`, in namespaces of the test's own, the kernel's host name changes too."""
-    program = (
+    program = tmp_path / "rename.py"
+    program.write_text(
         "import asyncio, os\nfrom pathlib import Path\n"
         "from ucvm_agent.contextualize.actions import SetHostname\n"
         "from ucvm_agent.contextualize.system import System\n"
@@ -75,12 +76,8 @@ def test_the_running_system_gets_its_name_at_once(tmp_path: Path) -> None:
         "asyncio.run(action.apply(target))\n"
         "print(os.uname().nodename, Path('/etc/hostname').read_text(), action.preview(target.system).effect)"
     )
-    mount = f'cp -a /etc {tmp_path} && mount --bind {tmp_path}/etc /etc && exec {sys.executable} -c "$0"'
-    answer = subprocess.run(
-        ["unshare", "--mount", "--uts", "sh", "-c", mount, program], capture_output=True, text=True, check=False
-    )
-    if "unshare" in answer.stderr:
-        pytest.skip("no namespaces can be made here")
+    script = f"cp -a /etc {tmp_path}; mount --bind {tmp_path}/etc /etc; exec {sys.executable} {program}"
+    answer = run_apart(script, tmp_path)
     assert answer.stderr == ""
     assert answer.stdout == "node-7 node-7\n none\n"
 
