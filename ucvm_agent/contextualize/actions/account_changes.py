@@ -126,12 +126,8 @@ def describe_user(before: Accounts, after: Accounts, name: str) -> str:
 
 def joined_groups(before: Accounts, after: Accounts, name: str) -> list[str]:
     """Return the groups that a user is in afterwards, and not before."""
-    groups = []
-    for row in after.group.rows():
-        old = before.group.find(row[0])
-        if name in _members(row) and not (old and name in _members(old)):
-            groups.append(row[0])
-    return groups
+    known = {row[0] for row in before.group.rows() if name in _members(row)}
+    return [row[0] for row in after.group.rows() if name in _members(row) and row[0] not in known]
 
 
 def _describe_shadow(before: Accounts, after: Accounts, name: str) -> list[str]:
