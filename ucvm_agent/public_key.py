@@ -6,12 +6,13 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 _TYPE = re.compile(
     r"(ssh-(rsa|dss|ed25519|ed448)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
     r"|[a-z0-9-]+-cert-v01@openssh\.com)"
 )
-_WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^\s"])+')
+_WORD = re.compile(r'(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\s"]+)+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def parse_public_key(line: str) -> PublicKey:
         raise ValueError("expected a public key, found a private one: it is no secret any more, make a new pair")
     if not text.isprintable():
         raise ValueError("expected a public key on one line of printable characters")
-    words = list(_WORD.finditer(text))
+    words = list(islice(_WORD.finditer(text), 3))
     at = next((number for number, word in enumerate(words[:2]) if _TYPE.fullmatch(word[0])), None)
     if at is None or len(words) < at + 2:
         raise ValueError("expected a public key such as `ssh-ed25519 AAAA… comment`")
