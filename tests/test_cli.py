@@ -41,7 +41,7 @@ def test_a_dry_run_needs_no_network_library(tmp_path: Path) -> None:
         f"words = ['--dry-run', '--root', {str(tmp_path)!r}, '--user-data', {str(CONTEXTS / 'atlas.context')!r}]\n"
         "assert cli.dry_run(cli.parser().parse_args(words)) == 0\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not loaded & {'aiohttp', 'slixmpp', 'boto3', 'botocore', 'passlib'}, loaded\n"
+        "assert not loaded & {'aiohttp', 'slixmpp', 'boto3', 'botocore', 'passlib', 'tenacity'}, loaded\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -19,7 +19,7 @@ PACKAGE = Path(ucvm_agent.__file__).parent
 REPOSITORY = PACKAGE.parent
 CONTEXTUALIZERS = Path(contextualizers.__file__).parent
 
-SHARED = {"errors", "events", "settings", "store", "backoff", "retry", "public_key", "nearest"}
+SHARED = {"errors", "events", "settings", "store", "retry", "public_key", "nearest"}
 """What every room may import: data, durable state, and small rules that several rooms keep."""
 
 ROOMS = {
@@ -37,6 +37,7 @@ HEAVY = {
     "aiohttp": {"http.py", "sources/ec2.py", "sources/imds.py", "report/http.py"},
     "slixmpp": {"xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "yaml": {"userdata/cloud_config.py"},
+    "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},
     "passlib": set[str](),
     "email": {"userdata/mime.py", "report/http.py"},
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
 from ucvm_agent.events import Event, Note, State
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters, make_reporters
+from ucvm_agent.retry import waits
 from ucvm_agent.settings import Settings
 from ucvm_agent.store.store import Store
 
@@ -46,12 +46,8 @@ class Silent(Reporter):
         await asyncio.Event().wait()
 
 
-def quick() -> Backoff:
-    return Backoff(0.001, 0.002)
-
-
 def outbox(store: Store, *reporters: Reporter) -> Outbox:
-    return Outbox(store, Reporters(reporters), backoff=quick)
+    return Outbox(store, Reporters(reporters), away=waits(0.001, 0.002))
 
 
 async def test_events_arrive_in_order_from_before_and_during_the_run(store: Store) -> None:

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from tests.xmpp.ear import Ear
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
 from ucvm_agent.events import Event, Note, State
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters
 from ucvm_agent.report.stanzas import event_message, read_event
 from ucvm_agent.report.xmpp import REPEAT_SECONDS, XmppReporter
+from ucvm_agent.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.store.store import Store
 from ucvm_agent.xmpp.client import Connection
@@ -43,12 +43,12 @@ class Agent:
             }
         )
         self.now = 0.0
-        self.connection = Connection(settings, store.machine_id, backoff=Backoff(0.05, 0.2))
+        self.connection = Connection(settings, store.machine_id, away=waits(0.05, 0.2))
         self.reporters = tuple(
             XmppReporter(self.connection, jid, receipts=receipts, clock=lambda: self.now)
             for jid in settings.controllers
         )
-        self._outbox = Outbox(store, Reporters(self.reporters, self.connection), backoff=lambda: Backoff(0.05, 0.1))
+        self._outbox = Outbox(store, Reporters(self.reporters, self.connection), away=waits(0.05, 0.1))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Outbox]:

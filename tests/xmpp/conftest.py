@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tenacity.wait import wait_base
 
 from tests.servers.prosody import Prosody
 from tests.xmpp.ear import Ear
-from ucvm_agent.backoff import Backoff
+from ucvm_agent.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.client import Connection
 
 MACHINE = "0123456789abcdef"
 PASSWORD = "agent-secret"
+QUICK = waits(0.05, 0.2)
 
 
 Connect = Callable[..., AbstractAsyncContextManager[tuple[Connection, Ear]]]
@@ -35,7 +37,7 @@ def connect(prosody: Prosody) -> Connect:
     """Open connections of the agent; arguments are settings that differ."""
 
     @asynccontextmanager
-    async def open_connection(backoff: Backoff | None = None, **changes: Any) -> AsyncIterator[tuple[Connection, Ear]]:
+    async def open_connection(away: wait_base = QUICK, **changes: Any) -> AsyncIterator[tuple[Connection, Ear]]:
         settings = Xmpp.model_validate(
             {
                 "jid": prosody.jid("agent"),
@@ -47,7 +49,7 @@ def connect(prosody: Prosody) -> Connect:
             }
             | changes
         )
-        connection, ear = Connection(settings, MACHINE, backoff=backoff or Backoff(0.05, 0.2)), Ear()
+        connection, ear = Connection(settings, MACHINE, away=away), Ear()
         connection.listen(ear)
         task = asyncio.create_task(connection.run())
         try:

@@ -10,15 +10,16 @@ from xml.etree.ElementTree import Element
 
 import pytest
 from structlog.testing import capture_logs
+from tenacity import wait_fixed
 
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from tests.xmpp.conftest import MACHINE, PASSWORD, Connect
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, SettingsError
+from ucvm_agent.retry import waits
 from ucvm_agent.settings import Xmpp
-from ucvm_agent.xmpp import stream
-from ucvm_agent.xmpp.client import LASTING_SECONDS, Connection, Show
+from ucvm_agent.xmpp import client, stream
+from ucvm_agent.xmpp.client import Connection, Show
 from ucvm_agent.xmpp.stream import MAX_STANZA
 
 
@@ -38,13 +39,14 @@ async def test_it_logs_in_and_the_server_acknowledges(connect: Connect, prosody:
             pass
 
 
-async def test_a_server_that_we_do_not_trust_gets_nothing(connect: Connect, prosody: Prosody) -> None:
+async def test_a_server_that_we_do_not_trust_gets_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown authority is refused before the password is sent; the reason is plain, and we go on trying."""
+    monkeypatch.setattr(client, "LASTING", wait_fixed(0))
     with capture_logs() as logs:
         async with connect(ca_file=None) as (connection, ear):
             assert "unable to get local issuer certificate" in await ear.next("lost")
             await ear.next("lost")
-            assert connection.error.startswith("TLS failed")
+            assert connection.lost.reason.startswith("TLS failed")
     assert not [line for line in logs if line.get("stanza") == "auth"]
 
 
@@ -77,17 +79,21 @@ async def test_a_server_without_tls_gets_nothing(tmp_path: Path, connect: Connec
     assert not [line for line in logs if line["event"] == "xmpp stanza sent"]
 
 
-async def test_a_wrong_password_is_tried_again_but_seldom(connect: Connect, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_tried_again_but_seldom(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is plain, the waiting time starts high, and a mended password file is taken up."""
     file = tmp_path / "password"
     file.write_text("wrong\n")
+    monkeypatch.setattr(client, "LASTING", wait_fixed(0.5))
     with capture_logs() as logs:
-        async with connect(Backoff(0.05, 0.1), password_file=file) as (_, ear):
+        async with connect(waits(0.05, 0.1), password_file=file) as (_, ear):
             assert "login refused: not-authorized (check" in await ear.next("lost")
             file.write_text(PASSWORD + "\n")
             await ear.next("started")
-    assert next(line["reason"] for line in logs if line["event"] == "xmpp not connected").startswith("login refused")
-    assert Backoff(draw=lambda: 1.0).next(at_least=LASTING_SECONDS) == LASTING_SECONDS
+    line = next(line for line in logs if line["event"] == "xmpp not connected")
+    assert line["reason"].startswith("login refused")
+    assert line["retry_seconds"] == 0.5
 
 
 async def test_a_missing_password_file_is_a_reason_and_no_crash(connect: Connect, tmp_path: Path) -> None:
@@ -110,6 +116,18 @@ async def test_a_lost_stream_is_resumed(connect: Connect, prosody: Prosody) -> N
             pass
 
 
+async def test_waits_begin_anew_after_a_session(connect: Connect) -> None:
+    """However often the connection was lost before, the first wait is a short one."""
+    with capture_logs() as logs:
+        async with connect(waits(0.01, 60.0)) as (connection, ear):
+            for _ in range(12):
+                await ear.next("started")
+                break_stream(connection)
+                await ear.next("lost")
+            await ear.next("started")
+    assert [line["retry_seconds"] for line in logs if line["event"] == "xmpp not connected"] == [0.0] * 12
+
+
 async def test_a_silent_network_is_noticed(connect: Connect, prosody: Prosody, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ping without an answer ends the stream, and the session is resumed when the network speaks again."""
     monkeypatch.setattr(stream, "PING_SECONDS", 0.2)
@@ -126,7 +144,7 @@ async def test_a_silent_network_is_noticed(connect: Connect, prosody: Prosody, m
 
 async def test_a_newer_session_under_the_same_address_is_not_fought(connect: Connect) -> None:
     """The one that was pushed out knows why, and waits long."""
-    async with connect(Backoff(0.05, 60.0)) as (_, first):
+    async with connect(waits(0.05, 60.0)) as (_, first):
         await first.next("started")
         async with connect() as (_, second):
             await second.next("started")

@@ -6,8 +6,9 @@ import asyncio
 from contextlib import suppress
 
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_base
 
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, StoreError
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
@@ -19,19 +20,23 @@ SEND_SECONDS = 60.0
 """How long a reporter may take for one event."""
 
 
+class _Back(Exception):
+    """The controller is there again, so that the next wait is a short one."""
+
+
 class Courier:
     """The way to one controller.
 
     Arguments:
         store: holds the events, and how far this controller has been told.
         reporter: the controller.
-        backoff: waiting times while it is away.
+        away: waiting times while it is away.
     """
 
-    def __init__(self, store: Store, reporter: Reporter, backoff: Backoff) -> None:
+    def __init__(self, store: Store, reporter: Reporter, away: wait_base) -> None:
         self._store = store
         self._reporter = reporter
-        self._backoff = backoff
+        self._away = away
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._error = ""
@@ -49,20 +54,20 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        passing = retry_if_exception_type((DeliveryDelayed, StoreError))
+        deliver = AsyncRetrying(retry=passing, wait=self._wait, sleep=self._pause)
         try:
             while True:
-                # Both before looking, so that what is set while we look is not lost.
-                self._wake.clear()
-                self._reporter.again.clear()
-                try:
-                    await self._deliver_next()
-                except (DeliveryDelayed, StoreError) as error:
-                    await self._pause(error)
+                with suppress(_Back):
+                    await deliver(self._deliver_next)
         finally:
             await self._reporter.close()
 
     async def _deliver_next(self) -> None:
         name = self._reporter.name
+        # Both before looking, so that what is set while we look is not lost.
+        self._wake.clear()
+        self._reporter.again.clear()
         event = await asyncio.to_thread(self._store.next_event, name)
         if event is None:
             if not self._wake.is_set():
@@ -76,7 +81,6 @@ class Courier:
             await asyncio.to_thread(self._store.delivered, name, event, refused=True, error=str(error))
         else:
             await asyncio.to_thread(self._store.delivered, name, event)
-        self._backoff.reset()
         if self._error:
             log.info("controller is back", controller=name)
             self._error = ""
@@ -88,17 +92,21 @@ class Courier:
         except TimeoutError:
             raise DeliveryDelayed(f"no answer within {SEND_SECONDS:.0f} s") from None
 
-    async def _pause(self, error: DeliveryDelayed | StoreError) -> None:
+    def _wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the next try, and log why there is one."""
+        error = state.outcome and state.outcome.exception()
+        wait = max(self._away(state), error.after if isinstance(error, DeliveryDelayed) else 0.0)
         reason = str(error)
-        wait = max(self._backoff.next(), error.after if isinstance(error, DeliveryDelayed) else 0.0)
         # The same reason every few minutes for hours is worth one line.
         write = log.debug if reason == self._error else log.info
         write("event not delivered", controller=self._reporter.name, reason=reason, retry_seconds=round(wait, 1))
         self._error = reason
-        if isinstance(error, DeliveryDelayed):
-            with suppress(StoreError):
-                await asyncio.to_thread(self._store.undelivered, self._reporter.name, reason)
+        return wait
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(StoreError):
+            await asyncio.to_thread(self._store.undelivered, self._reporter.name, self._error)
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(seconds):
                 await self._reporter.again.wait()
-                self._backoff.reset()
+                raise _Back

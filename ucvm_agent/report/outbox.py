@@ -8,18 +8,20 @@ controller holds up another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import StoreError
 from ucvm_agent.report.courier import Courier
 from ucvm_agent.report.reporters import Reporters, make_reporters
+from ucvm_agent.retry import AWAY
 from ucvm_agent.settings import Settings
 from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
+    from tenacity.wait import wait_base
+
     from ucvm_agent.xmpp.client import Connection
 
 
@@ -29,14 +31,14 @@ class Outbox:
     Arguments:
         store: of the VM; its `on_event` is ours while the outbox runs.
         reporters: the controllers.
-        backoff: makes the waiting times of one controller.
+        away: waiting times while a controller is away.
     """
 
-    def __init__(self, store: Store, reporters: Reporters, *, backoff: Callable[[], Backoff] = Backoff) -> None:
+    def __init__(self, store: Store, reporters: Reporters, *, away: wait_base = AWAY) -> None:
         self._store = store
         self._reporters = reporters
         self._changed = asyncio.Event()
-        self._couriers = tuple(Courier(store, reporter, backoff()) for reporter in reporters.each)
+        self._couriers = tuple(Courier(store, reporter, away) for reporter in reporters.each)
 
     @classmethod
     @asynccontextmanager

@@ -102,7 +102,7 @@ class XmppReporter(Reporter):
     def _post(self, letter: Letter, event: Event) -> None:
         connection = self._connection
         if not connection.connected:
-            raise DeliveryDelayed(f"no XMPP connection: {connection.error}")
+            raise DeliveryDelayed(f"no XMPP connection: {connection.lost.reason}")
         if not self._receipts and not connection.acknowledges:
             raise DeliveryDelayed("the XMPP server acknowledges nothing", hint="set xmpp.receipts = true")
         if self._clock() < letter.due:

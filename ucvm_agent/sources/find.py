@@ -10,7 +10,6 @@ from pathlib import Path
 import structlog
 
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable, UcvmError
-from ucvm_agent.retry import waits
 from ucvm_agent.sources.base import Candidate, Found, Source
 from ucvm_agent.sources.machine import Machine
 
@@ -113,13 +112,16 @@ async def _better_answers(outcomes: Outcomes, answers: dict[int, Found], failure
 
 
 async def _keep_asking(number: int, source: Source, outcomes: Outcomes) -> None:
-    backoff = waits()
-    while True:
+    async def ask() -> bool:
         outcome = await _ask(source)
         outcomes.put_nowait((number, outcome))
-        if isinstance(outcome, Found | SourceRefused):
-            return
-        await asyncio.sleep(backoff.next())
+        return isinstance(outcome, Found | SourceRefused)
+
+    if not await ask():
+        # Loaded only now: a dry run of a local file has to start fast.
+        from ucvm_agent.retry import keep_trying
+
+        await keep_trying(ask)
 
 
 async def _ask(source: Source) -> Found | SourceError:

@@ -16,9 +16,11 @@ from slixmpp.stanza import Message, Presence
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
+from tenacity.wait import wait_base
 
-from ucvm_agent.backoff import Backoff
 from ucvm_agent.errors import DeliveryDelayed, SettingsError
+from ucvm_agent.retry import AWAY
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.stream import Failure, Stream
 
@@ -30,8 +32,8 @@ NEGOTIATION_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
 """How long an orderly end may take."""
 
-LASTING_SECONDS = 60.0
-"""The least range of waiting after a failure that a person has to mend: wrong password, wrong certificate."""
+LASTING = wait_random(30.0, 60.0)
+"""The least wait, in seconds, after a failure that a person has to mend: wrong password, wrong certificate."""
 
 
 class Show(StrEnum):
@@ -66,30 +68,31 @@ class Connection:
     Arguments:
         settings: `[xmpp]`.
         machine_id: makes the resource, so that a restarted agent takes over its old session.
-        backoff: waiting times between two tries.
+        away: waiting times while the server is away.
 
     Raises:
         SettingsError: a JID is none.
 
     Attributes:
+        lost: why there is no connection, or was none before this one.
         tried: set once the first attempt has succeeded or failed.
     """
 
-    def __init__(self, settings: Xmpp, machine_id: str, *, backoff: Backoff | None = None) -> None:
+    def __init__(self, settings: Xmpp, machine_id: str, *, away: wait_base = AWAY) -> None:
         self.connected = False
-        self.error = "not connected yet"
+        self.lost = Failure("not connected yet")
         self.tried = asyncio.Event()
         self._settings = settings
         self._jid = _full_jid(settings.jid, machine_id)
         self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in settings.controllers}
-        self._backoff = backoff or Backoff()
+        self._away = away
         self._told = ""
         self._listeners: list[Listener] = []
         self._status = (Show.AVAILABLE, "")
         self._stream: Stream | None = None
         self._failure: Failure | None = None
         self._started: asyncio.Future[None] | None = None
-        self._ended: asyncio.Future[Failure] | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     @property
     def jid(self) -> str:
@@ -116,7 +119,7 @@ class Connection:
         """
         stream = self._stream
         if stream is None or not self.connected:
-            raise DeliveryDelayed(f"no XMPP connection: {self.error}")
+            raise DeliveryDelayed(f"no XMPP connection: {self.lost.reason}")
         stanza: StanzaBase = Message(stream, message)  # type: ignore[no-untyped-call]  # as slixmpp leaves it
         stream.send(stanza)
         stream.request_acknowledgement()
@@ -138,30 +141,33 @@ class Connection:
             log.warning("xmpp certificate is not verified", setting="xmpp.verify")
         self._stream = stream = self._make_stream()
         try:
-            while True:
-                failure = await self._hold(stream)
-                wait = self._backoff.next(at_least=LASTING_SECONDS if failure.lasting else 0.0)
-                # The same reason every few minutes for hours is worth one line.
-                write = log.debug if failure.reason == self._told else log.warning
-                write("xmpp not connected", reason=failure.reason, retry_seconds=round(wait, 1))
-                self._told = failure.reason
-                await asyncio.sleep(wait)
+            await AsyncRetrying(retry=retry_if_result(lambda _: True), wait=self._wait)(self._hold, stream)
         finally:
             await self._close(stream)
 
-    async def _hold(self, stream: Stream) -> Failure:
-        """Make one connection and return why it ended."""
+    def _wait(self, state: RetryCallState) -> float:
+        """Return the seconds until the next try, and log why there is one."""
+        if self._started and self._started.done():
+            state.attempt_number = 1  # there was a session
+        wait = max(self._away(state), LASTING(state) if self.lost.lasting else 0.0)
+        # The same reason every few minutes for hours is worth one line.
+        write = log.debug if self.lost.reason == self._told else log.warning
+        write("xmpp not connected", reason=self.lost.reason, retry_seconds=round(wait, 1))
+        self._told = self.lost.reason
+        return wait
+
+    async def _hold(self, stream: Stream) -> None:
+        """Make one connection and return when it has ended; `lost` tells why."""
         loop = asyncio.get_running_loop()
         self._failure = None
         self._started = started = loop.create_future()
-        ended: asyncio.Future[Failure] = loop.create_future()
-        self._ended = ended
+        self._ended = ended = loop.create_future()
         try:
             stream.password = await asyncio.to_thread(read_password, self._settings)
             stream.ssl_context = await asyncio.to_thread(tls_context, self._settings)
         except (OSError, ValueError) as error:
             self._end(Failure(f"cannot use password or certificates: {_explain(error)}", lasting=True))
-            return await ended
+            return
         if self._settings.host:
             stream.connect(self._settings.host, self._settings.port)
         else:
@@ -170,10 +176,9 @@ class Connection:
         await asyncio.wait({started, ended}, timeout=NEGOTIATION_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
             self._end(self._failure or Failure(f"no session within {NEGOTIATION_SECONDS:.0f} s"))
-        failure = await ended
+        await ended
         stream.cancel_connection_attempt()
         stream.abort()
-        return failure
 
     async def _close(self, stream: Stream) -> None:
         try:
@@ -220,9 +225,8 @@ class Connection:
         if self._started is None or self._started.done():
             return
         self._started.set_result(None)
-        self._backoff.reset()
         self._told = ""
-        self.connected, self.error = True, ""
+        self.connected = True
         self.tried.set()
         log.info("xmpp connected", jid=self.jid, resumed=resumed)
         self._send_presence()
@@ -277,8 +281,8 @@ class Connection:
     def _end(self, failure: Failure) -> None:
         if self._ended is None or self._ended.done():
             return
-        self._ended.set_result(failure)
-        self.connected, self.error = False, failure.reason
+        self._ended.set_result(None)
+        self.connected, self.lost = False, failure
         self.tried.set()
         for listener in self._listeners:
             listener.session_lost(failure.reason)
