@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from contextualizers.public_key import PublicKeys
-from ucvm_agent.contextualize.base import Nested, split_commas
+from ucvm_agent.contextualize.base import (
+    Nested,
+    demand_date,
+    demand_field,
+    demand_new_name,
+    demand_number,
+    split_commas,
+)
 
-_NAME = re.compile(r"(?!-)(?!\d+$)(?!\.{1,2}$)[A-Za-z0-9_.-]{1,32}\$?")
-_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
-
-def check_account_name(name: str) -> str:
-    """Return the name if it can be a user's or a group's; else raise ValueError."""
-    if not _NAME.fullmatch(name):
-        raise ValueError("expected an account name: letters, digits, `_`, `.` and `-`, at most 32, not a number")
+def _name(name: str) -> str:
+    demand_new_name(name)
     return name
 
 
 def _field(text: str) -> str:
-    if ":" in text or not text.isprintable():
-        raise ValueError("may hold no `:` and no line end, since it becomes a field of /etc/passwd")
+    demand_field(text, "value")
     return text
+
+
+def _number(number: int | None) -> int | None:
+    demand_number(number, "uid")
+    return number
 
 
 def _absolute(text: str) -> str:
@@ -35,12 +40,12 @@ def _absolute(text: str) -> str:
 
 
 def _date(text: str) -> str:
-    if text and not _DATE.fullmatch(text):
-        raise ValueError("expected a date such as 2030-12-31")
+    if text:
+        demand_date(text)
     return text
 
 
-AccountName = Annotated[str, AfterValidator(check_account_name)]
+AccountName = Annotated[str, AfterValidator(_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
@@ -65,7 +70,7 @@ class User(Nested):
 
     name: AccountName
     gecos: Annotated[str, AfterValidator(_field)] = ""
-    uid: int | None = Field(None, ge=0, lt=2**32 - 1)
+    uid: Annotated[int | None, AfterValidator(_number)] = None
     primary_group: AccountName | None = None
     groups: AccountNames = ()
     homedir: AbsolutePath = ""
@@ -189,8 +194,9 @@ def read_cernvm_users(text: SecretStr) -> tuple[list[CernVMUser], list[str]]:
         name, group, password = [*(step.strip() for step in item.split(":")), "", ""][:3]
         if item.count(":") != 2:
             mistakes.append(f"user {number}: expected user:group:password with exactly two colons")
-        elif not _NAME.fullmatch(name) or not _NAME.fullmatch(group or name):
-            mistakes.append(f"user {number}: expected account names of letters, digits, `_`, `.` and `-`")
-        else:
-            users.append(CernVMUser(name, group or name, SecretStr(password) if password else None))
+            continue
+        try:
+            users.append(CernVMUser(_name(name), _name(group or name), SecretStr(password) if password else None))
+        except ValueError as error:
+            mistakes.append(f"user {number}: {error}")
     return users, mistakes

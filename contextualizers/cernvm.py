@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from contextualizers.accounts import check_account_name, read_cernvm_users
+from contextualizers.accounts import read_cernvm_users
 from contextualizers.assignments import Plain, add_block, assign, export
 from ucvm_agent.contextualize.actions import EnableUnit, RunCommand
 from ucvm_agent.contextualize.base import (
@@ -24,6 +24,7 @@ from ucvm_agent.contextualize.base import (
     Options,
     Reads,
     System,
+    demand_new_name,
 )
 
 SITE = "/etc/cernvm/site.conf"
@@ -59,7 +60,7 @@ def _user_command(value: str) -> str:
     user, _, command = value.partition(":")
     if not command.strip():
         raise ValueError("expected user:command")
-    check_account_name(user.strip())
+    demand_new_name(user.strip())
     return value
 
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
 from ucvm_agent.contextualize.actions import SetHostname, WriteFile
-from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Options, Problem, Reads, System, remark
+from ucvm_agent.contextualize.base import (
+    Action,
+    Context,
+    Contextualizer,
+    Options,
+    Problem,
+    Reads,
+    Refusal,
+    System,
+    demand_hostname,
+    remark,
+)
 
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+LONGEST = 253
+"""Characters of a name in the DNS (RFC 1123, section 2.1), and so in /etc/hosts."""
+
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
 def _host_name(text: str) -> str:
     name = text.strip().rstrip(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise ValueError("expected a host name: letters, digits and `-` between dots, at most 63 between two dots")
+    demand_hostname(name, LONGEST)
     return name
 
 
@@ -60,7 +71,10 @@ class Hostname(Contextualizer[HostnameOptions]):
         short = (options.hostname or full).partition(".")[0]
         if options.hostname and "." in options.hostname and not options.fqdn:
             full = options.hostname
-        yield SetHostname(hostname=full if options.prefer_fqdn else short)
+        try:
+            yield SetHostname(hostname=full if options.prefer_fqdn else short)
+        except ValueError as error:
+            raise Refusal("prefer_fqdn_over_hostname", str(error)) from None
         if options.manage_hosts:
             names = [full, short] if full != short else [short]
             old = (system.read("/etc/hosts") or b"").decode(errors="surrogateescape")

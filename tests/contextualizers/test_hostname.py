@@ -7,6 +7,7 @@ import pytest
 from contextualizers.hostname import Hostname, with_own_line
 from tests.contextualizers.ask import ask
 from ucvm_agent.contextualize.actions import SetHostname, WriteFile
+from ucvm_agent.contextualize.base import Refusal
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.sources.base import Metadata
 
@@ -55,13 +56,20 @@ def test_hosts_can_be_left_alone(system: System) -> None:
     assert answer.actions == [SetHostname(hostname="web")]
 
 
-def test_an_impossible_name_is_an_error_with_its_line(system: System) -> None:
+@pytest.mark.parametrize("name", ["web server", "web_7", "-web", "10.0.0.1", f"{'a' * 64}.example"])
+def test_an_impossible_name_is_an_error_with_its_line(name: str, system: System) -> None:
     """The platform's name is used instead."""
-    answer = ask(Hostname(), "#cloud-config\nhostname: 'web server'\n", system, PLATFORM)
-    assert [text.partition(" between")[0] for text in answer.texts] == [
-        "error 2: hostname: expected a host name: letters, digits and `-`"
-    ]
+    answer = ask(Hostname(), f"#cloud-config\nhostname: '{name}'\n", system, PLATFORM)
+    assert [text.partition(":")[0] for text in answer.texts] == ["error 2"]
     assert SetHostname(hostname="ip-10-0-0-1") in answer.actions
+
+
+def test_a_full_name_that_the_kernel_cannot_keep_is_refused_with_its_line(system: System) -> None:
+    """In /etc/hosts it may be longer than as the host name."""
+    long = f"web.{'a' * 62}.example.org"
+    assert ask(Hostname(), f"#cloud-config\nfqdn: {long}\n", system).actions[0] == SetHostname(hostname="web")
+    with pytest.raises(Refusal, match="at most 64 characters"):
+        ask(Hostname(), f"#cloud-config\nfqdn: {long}\nprefer_fqdn_over_hostname: true\n", system)
 
 
 @pytest.mark.parametrize(

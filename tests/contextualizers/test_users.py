@@ -205,7 +205,8 @@ def test_mistakes_have_the_place_of_the_user_and_leave_the_others(system: System
     assert [action.target for action in answer.actions] == ["alice", "alice", "eve", SUDOERS]
     assert AuthorizeKeys(user="alice", keys=(KEY, OTHER_KEY)) in answer.actions
     assert [text.partition(" such as")[0] for text in answer.texts] == [
-        "error 3: users[1].name: expected an account name: letters, digits, `_`, `.` and `-`, at most 32, not a number",
+        "error 3: users[1].name: expected an account name: letters, digits, `_`, `.` and `-`, at most 32,"
+        " `-` not first, not a number",
         "error 5: users[2].sudo[2]: expected a rule of sudoers on one line,",
         "error 6: users[2].ssh_authorized_keys[2]: expected a public key, and what this ssh-ed25519 holds is cut off"
         " or of another type",
@@ -215,6 +216,16 @@ def test_mistakes_have_the_place_of_the_user_and_leave_the_others(system: System
         "warning 8: users[4].doas: has no effect",
         "warning 8: users[4].passwd: is no password hash; taken for the password itself",
     ]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["uid: 65535", "uid: -1", "expiredate: 2030-02-31", "gecos: 'a:b'", "groups: 'a b'", "primary_group: '7'"]
+)
+def test_what_no_account_file_may_hold_has_its_line(wrong: str, system: System) -> None:
+    """The user is left out, and the others are made."""
+    answer = ask(Users(), f"#cloud-config\nusers:\n  - name: bob\n    {wrong}\n  - eve\n", system)
+    assert [text.partition(":")[0] for text in answer.texts] == ["error 4"]
+    assert [action.target for action in answer.actions] == ["eve"]
 
 
 @pytest.mark.parametrize("stored", ["$6$salt$hash", "$sha1$4$salt$hash", "$5$rounds=9$salt$hash", "!!", "*"])

@@ -18,7 +18,14 @@ from collections.abc import Iterable
 from typing import ClassVar, Generic, TypeVar
 
 from ucvm_agent.contextualize.actions import Action
+from ucvm_agent.contextualize.actions.account_names import (
+    demand_date,
+    demand_field,
+    demand_new_name,
+    demand_number,
+)
 from ucvm_agent.contextualize.actions.blocks import put_block
+from ucvm_agent.contextualize.actions.machine import demand_hostname
 from ucvm_agent.contextualize.actions.passwords import is_stored_form
 from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark, split_commas
 from ucvm_agent.contextualize.system import System
@@ -40,6 +47,11 @@ __all__ = [
     "Severity",
     "Stage",
     "System",
+    "demand_date",
+    "demand_field",
+    "demand_hostname",
+    "demand_new_name",
+    "demand_number",
     "is_stored_form",
     "parse_public_key",
     "put_block",

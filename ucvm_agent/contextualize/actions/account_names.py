@@ -13,8 +13,7 @@ def demand_new_name(name: str) -> None:
     """Raise ValueError unless useradd(8) would make a user or group of this name."""
     if not _NEW_NAME.fullmatch(name) or name in (".", "..") or name.isdecimal():
         raise ValueError(
-            f"{name[:40]!r} cannot be the name of a user or group: it has up to 32 letters, digits, . _ and -,"
-            " does not begin with -, and is no number"
+            "expected an account name: letters, digits, `_`, `.` and `-`, at most 32, `-` not first, not a number"
         )
 
 
@@ -26,8 +25,8 @@ def demand_name(name: str) -> None:
 
 def demand_field(value: str, what: str) -> None:
     """Raise ValueError if `value` would break the line it gets into."""
-    if ":" in value or any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError(f"a {what} cannot hold a colon or a control character")
+    if ":" in value or not value.isprintable():
+        raise ValueError(f"a {what} may hold no `:` and no line end, since it becomes a field of /etc/passwd")
 
 
 def demand_number(number: int | None, what: str) -> None:

@@ -34,13 +34,13 @@ START_TIMEOUT = 300.0
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
-def demand_hostname(name: str) -> None:
+def demand_hostname(name: str, longest: int = MAX_HOSTNAME) -> None:
     """Raise ValueError unless this is a host name (RFC 1123, section 2.1), and no IPv4 address."""
     labels = name.split(".")
-    if len(name) > MAX_HOSTNAME:
-        raise ValueError(f"a host name has at most {MAX_HOSTNAME} characters")
+    if len(name) > longest:
+        raise ValueError(f"a host name has at most {longest} characters")
     if not all(_LABEL.fullmatch(label) for label in labels) or (len(labels) > 1 and labels[-1].isdecimal()):
-        raise ValueError(f"{name[:MAX_HOSTNAME]!r} is no host name: letters, digits and inner hyphens between dots")
+        raise ValueError("expected a host name: letters, digits and inner `-` between dots, and no address")
 
 
 @dataclass(frozen=True, kw_only=True)
