@@ -84,6 +84,26 @@ def test_every_setting_can_be_given_in_the_environment() -> None:
         load(None, {"UCVM_SOURCES__EC2__TOKEN_TTL": "soon"}, "", {})
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("hunter2", "not a URL"),
+        ("ftp://hooks.example/hunter2", "not a URL"),
+        ("https:///hunter2", "not a URL"),
+        ("https://[hunter2/", "not a URL"),
+        ("https://me:hunter2@hooks.example/", "http.token_file"),
+        ("https://hooks.example/?token=hunter2", "http.token_file"),
+        ("https://hooks.example/#hunter2", "http.token_file"),
+    ],
+)
+def test_a_url_that_cannot_be_shown_is_refused(url: str, reason: str) -> None:
+    """The message tells where a secret belongs, and repeats none."""
+    with pytest.raises(SettingsError, match=reason) as caught:
+        load(None, {"UCVM_HTTP__URL": url}, "", {})
+    assert "hunter2" not in repr(caught.value)
+    assert caught.value.where == "UCVM_HTTP__URL"
+
+
 def test_a_refused_secret_is_not_in_the_error() -> None:
     """The message tells which setting is wrong, not what was given."""
     with pytest.raises(SettingsError) as caught:

@@ -66,7 +66,7 @@ async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
 
 
 def _check(settings: Settings) -> None:
-    """Raise `SettingsError` for what only the rooms can tell: a source, a JID or a URL that cannot be one."""
+    """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
     for name in settings.sources.names:
         sources.make(name, settings)
     make_reporters(settings, machine_id="")

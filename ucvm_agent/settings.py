@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, SecretStr
 from pydantic.fields import FieldInfo
@@ -85,10 +86,25 @@ class Xmpp(Section):
     receipts: bool = Field(True, description="an event counts as delivered when its controller, not its server, has it")
 
 
+def _url(text: str) -> str:
+    """Return a URL that may be shown and logged; the errors quote nothing of it."""
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not a URL of http or https")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("may hold no credentials and no query, since it is shown; write them into http.token_file")
+    return text
+
+
 class Http(Section):
     """`[http]`: a controller that takes events by POST; off without a URL."""
 
-    url: str = ""
+    url: Annotated[str, AfterValidator(_url)] = ""
     token: SecretStr = SecretStr("")
     token_file: Path | None = Field(None, description="file with the bearer token, instead of `token`")
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused, SettingsError
+from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused
 from ucvm_agent.events import Event, Note
 from ucvm_agent.report.http import RETRY_AFTER_LIMIT, HttpReporter, seconds_of
 from ucvm_agent.settings import Http
@@ -193,10 +193,3 @@ def test_a_date_to_retry_after_is_understood() -> None:
 def test_no_retry_after_makes_us_fail_or_wait_too_long(text: str) -> None:
     """It is a stranger's text."""
     assert 0.0 <= seconds_of(text) <= RETRY_AFTER_LIMIT
-
-
-@pytest.mark.parametrize("url", ["events", "ftp://hooks.example/", "https:///events"])
-def test_what_is_no_url_is_a_mistake_in_the_settings(url: str) -> None:
-    """It is told at the start."""
-    with pytest.raises(SettingsError):
-        HttpReporter(Http(url=url))

@@ -6,13 +6,12 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, SettingsError
 from ucvm_agent.events import Event
-from ucvm_agent.http import session, without_secrets
+from ucvm_agent.http import session
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.settings import Http
 
@@ -31,16 +30,10 @@ class HttpReporter(Reporter):
 
     Arguments:
         settings: `[http]`.
-
-    Raises:
-        SettingsError: the URL is not one of http or https.
     """
 
     def __init__(self, settings: Http) -> None:
-        super().__init__(f"http:{without_secrets(settings.url)}")
-        parts = urlsplit(settings.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError("not a URL of http or https", where="http.url")
+        super().__init__(f"http:{settings.url}")
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
         self._open = AsyncExitStack()
@@ -96,7 +89,7 @@ class HttpReporter(Reporter):
 
 
 def _explain(error: aiohttp.ClientError | OSError) -> str:
-    """Return the cause without the error's own text, which may quote the URL with its query."""
+    """Return the cause; the error's own text repeats the URL."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         return f"TLS failed: {getattr(cause, 'verify_message', '') or type(cause).__name__}"

@@ -46,7 +46,7 @@ class Outbox:
         """Run the outbox of the controllers that the settings name, until the block is left.
 
         Raises:
-            SettingsError: a JID or URL cannot be one.
+            SettingsError: a JID is none.
             StoreError: the state file cannot be used.
         """
         async with cls(store, make_reporters(settings, store.machine_id)).running() as outbox:

@@ -27,7 +27,7 @@ def make_reporters(settings: Settings, machine_id: str) -> Reporters:
         machine_id: makes the VM's XMPP resource.
 
     Raises:
-        SettingsError: a JID or URL cannot be one.
+        SettingsError: a JID is none.
     """
     each: list[Reporter] = []
     connection = None
