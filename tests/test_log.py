@@ -35,6 +35,18 @@ def test_a_log_file_is_private_and_holds_no_secret(tmp_path: Path) -> None:
     assert (line["boot"], line["level"]) == ("boot-1", "warning")
 
 
+def test_a_log_file_that_others_could_read_is_taken_from_them(tmp_path: Path) -> None:
+    """It is ours, whoever made it; what is no file stays as it is."""
+    file = tmp_path / "agent.log"
+    file.touch(0o644)
+    file.chmod(0o644)
+    subprocess.run([sys.executable, "-c", PROGRAM, str(file)], check=True, timeout=60)
+    assert file.stat().st_mode & 0o777 == 0o600
+    before = Path("/dev/null").stat().st_mode
+    subprocess.run([sys.executable, "-c", PROGRAM, "/dev/null"], check=True, timeout=60)
+    assert Path("/dev/null").stat().st_mode == before
+
+
 def test_an_impossible_log_file_is_a_wrong_setting(tmp_path: Path) -> None:
     """The agent does not start without the log that was asked for."""
     with pytest.raises(SettingsError, match=r"log\.file .*absent"):

@@ -19,7 +19,7 @@ PACKAGE = Path(ucvm_agent.__file__).parent
 REPOSITORY = PACKAGE.parent
 CONTEXTUALIZERS = Path(contextualizers.__file__).parent
 
-SHARED = {"errors", "events", "settings", "store", "retry", "public_key", "nearest"}
+SHARED = {"errors", "events", "settings", "store", "retry", "private_file", "public_key", "nearest"}
 """What every room may import: data, durable state, and small rules that several rooms keep."""
 
 ROOMS = {

@@ -18,6 +18,7 @@ import structlog
 from pydantic import SecretBytes, SecretStr
 
 from ucvm_agent.errors import SettingsError
+from ucvm_agent.private_file import MODE, tighten
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -97,7 +98,8 @@ def _open(settings: Log) -> IO[str]:
     if settings.file is None:
         return sys.stderr
     try:
-        descriptor = os.open(settings.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(settings.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+        tighten(descriptor)
         return os.fdopen(descriptor, "a", buffering=1, encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"cannot be opened: {error.strerror}", where=f"log.file {settings.file}") from error

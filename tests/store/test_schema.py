@@ -77,6 +77,23 @@ def test_a_state_from_every_earlier_schema_is_brought_up_to_date(
             assert db.execute("SELECT machine_id FROM machine").fetchone() == ("m",)
 
 
+def test_a_state_that_others_could_read_is_taken_from_them(tmp_path: Path) -> None:
+    """With its write-ahead log, which a crash leaves behind; a database that is not ours keeps its mode."""
+    path = tmp_path / "state.db"
+    with closing(open_writer(path)):
+        files = [path, *(tmp_path / f"state.db-{name}" for name in ("wal", "shm"))]
+        for file in files:
+            file.chmod(0o644)
+        with closing(open_writer(path)):
+            assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
+    theirs = tmp_path / "theirs.db"
+    foreign(theirs)
+    theirs.chmod(0o644)
+    with pytest.raises(StoreDamaged):
+        open_writer(theirs)
+    assert theirs.stat().st_mode & 0o777 == 0o644
+
+
 def test_no_state_yet(tmp_path: Path) -> None:
     """Reading before the first run makes no file."""
     with pytest.raises(StoreAbsent, match="has not run here"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from ucvm_agent.errors import StoreAbsent, StoreBusy, StoreDamaged, StoreError, StoreNewer
+from ucvm_agent.private_file import MODE, tighten
 
 APPLICATION_ID = 0x7563766D
 """`ucvm` in ASCII, in the header of the file: tells our database from anybody's."""
@@ -88,7 +90,12 @@ def open_writer(path: Path) -> sqlite3.Connection:
         StoreBusy: somebody holds it; StoreError: it cannot be made. The file is left as it is.
     """
     _make_private(path)
-    return _checked(path, f"file:{_quoted(path)}?mode=rw", write=True)
+    connection = _checked(path, f"file:{_quoted(path)}?mode=rw", write=True)
+    # Only now is it sure to be ours. By path: closing a descriptor of the file would end SQLite's locks on it.
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            tighten(path.with_name(path.name + suffix))
+    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -115,7 +122,7 @@ def _quoted(path: Path) -> str:
 def _make_private(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE))
     except OSError as error:
         raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint="run as root") from error
 
