@@ -32,6 +32,15 @@ def test_the_interpreter_line_says_when(read: Decode, line: str, rewritten: str,
     assert [severity for severity, _, _ in findings(context)] == [Severity.WARNING] * warned
 
 
+def test_a_second_script_that_is_never_reached_is_warned_of(read: Decode) -> None:
+    """By its line; what stands in a here-document, or can be reached, is part of the first."""
+    context = read(
+        "#!/bin/sh\ncat > f <<X\nexit 0\n#!/bin/sh\nX\n#!/bin/bash\nexit 0\n\n# next\n#!/bin/sh\necho second\n"
+    )
+    assert len(context.scripts) == 1
+    assert [(severity, line) for severity, line, _ in findings(context)] == [(Severity.WARNING, 10)]
+
+
 def test_a_script_may_carry_binary_data(read: Decode) -> None:
     """Byte for byte after its exit."""
     script = b"#!/bin/sh\ntail -n +3 $0 | tar x\nexit 0\n" + bytes(range(256)) * 4 + b"\n"

@@ -20,7 +20,7 @@ from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first
 from ucvm_agent.userdata.merge import Mergers, take_mergers
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
-from ucvm_agent.userdata.scripts import read_boothook, read_script, rename
+from ucvm_agent.userdata.scripts import find_unreached, read_boothook, read_script, rename
 from ucvm_agent.userdata.split import Region, split
 from ucvm_agent.userdata.text import read_text, scrub
 from ucvm_agent.userdata.ucernvm import parse_block
@@ -156,10 +156,15 @@ def _read_archive(text: _Text, region: Region, document: _Document) -> None:
 
 
 def _read_script(text: _Text, region: Region, document: _Document) -> None:
-    lines = [line for _, line in region.rows(text.raw)]
+    numbers, lines = map(list, zip(*region.rows(text.raw), strict=True))
     if any(line.strip() for line in text.lines[: region.start]):
         message = "a script that does not begin the text: the original never ran it; it is run after contextualization"
         document.problems.warning(text.place(region), message, "let the script be first, or use a MIME multipart")
+    for position in find_unreached(lines):
+        message = "this script never runs, since the one before it, which it is part of, has left by then"
+        document.problems.warning(
+            Place(text.piece.name, numbers[position], 1), message, "take out that exit, or use a MIME multipart"
+        )
     mixed = region is not text.regions[-1]
     document.scripts.append(read_script(text.piece, lines, text.place(region), mixed=mixed, problems=document.problems))
 

@@ -7,13 +7,14 @@ after them. Those interpreters were links that only CernVM images had, so that t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from ucvm_agent.userdata.context import Frequency, Place, Script, Stage
+from ucvm_agent.userdata.formats import Format, inner_format
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.problems import Problems
-from ucvm_agent.userdata.shell import ends_by_itself
+from ucvm_agent.userdata.shell import Quotation, ends_by_itself, is_shell
 
 _SHELL = "#!/bin/sh"
 _SUFFIX = re.compile(r"\.(?:before|after)(?=\s|$)")
@@ -57,6 +58,18 @@ def read_boothook(piece: Piece, lines: list[str], place: Place, problems: Proble
     if not lines or not lines[0].startswith("#!"):
         lines.insert(0, _SHELL)
     return Script(piece.name, _encode(lines), Stage.BEFORE, Frequency.BOOT, place)
+
+
+def find_unreached(lines: Sequence[str]) -> Iterator[int]:
+    """Yield where further shell scripts begin in a script that has left (`exit`, `exec`) before it comes to them."""
+    quotation, left = Quotation(), False
+    for position, line in enumerate(lines if is_shell(lines[0]) else ()):
+        if not quotation.inside:
+            if left and inner_format(line) is Format.SCRIPT:
+                yield position
+            elif line.strip() and not line.lstrip().startswith("#"):
+                left = ends_by_itself([line])
+        quotation.read(line)
 
 
 def rename(script_name: str, taken: Collection[str]) -> str:
