@@ -160,11 +160,10 @@ def _read_script(text: _Text, region: Region, document: _Document) -> None:
     if any(line.strip() for line in text.lines[: region.start]):
         message = "a script that does not begin the text: the original never ran it; it is run after contextualization"
         document.problems.warning(text.place(region), message, "let the script be first, or use a MIME multipart")
-    for position in find_unreached(lines):
+    if (position := find_unreached(lines)) is not None:
+        place = Place(text.piece.name, numbers[position], 1)
         message = "this script never runs, since the one before it, which it is part of, has left by then"
-        document.problems.warning(
-            Place(text.piece.name, numbers[position], 1), message, "take out that exit, or use a MIME multipart"
-        )
+        document.problems.warning(place, message, "take out that exit, or use a MIME multipart")
     mixed = region is not text.regions[-1]
     document.scripts.append(read_script(text.piece, lines, text.place(region), mixed=mixed, problems=document.problems))
 

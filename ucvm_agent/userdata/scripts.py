@@ -7,7 +7,7 @@ after them. Those interpreters were links that only CernVM images had, so that t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ucvm_agent.userdata.context import Frequency, Place, Script, Stage
@@ -60,16 +60,17 @@ def read_boothook(piece: Piece, lines: list[str], place: Place, problems: Proble
     return Script(piece.name, _encode(lines), Stage.BEFORE, Frequency.BOOT, place)
 
 
-def find_unreached(lines: Sequence[str]) -> Iterator[int]:
-    """Yield where further shell scripts begin in a script that has left (`exit`, `exec`) before it comes to them."""
+def find_unreached(lines: Sequence[str]) -> int | None:
+    """Return where a second script begins in a shell script that has left (`exit`, `exec`) before it comes to it."""
     quotation, left = Quotation(), False
     for position, line in enumerate(lines if is_shell(lines[0]) else ()):
         if not quotation.inside:
             if left and inner_format(line) is Format.SCRIPT:
-                yield position
+                return position
             elif line.strip() and not line.lstrip().startswith("#"):
                 left = ends_by_itself([line])
         quotation.read(line)
+    return None
 
 
 def rename(script_name: str, taken: Collection[str]) -> str:
