@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Source
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"}) | {"azure_medium", "guestinfo", "nocloud_seed"}
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"}) | {
+    "azure_medium",
+    "guestinfo",
+    "nocloud_seed",
+}
 """Modules of this room that are no source."""
 
 

@@ -35,7 +35,7 @@ class EarlyMetaData(Document):
     instance_id: Text = Field("", alias="instance-id")
     uuid: Text = ""
     hostname: Text = ""
-    public_keys: Texts = Field([], alias="public-keys")
+    public_keys: Texts = Field((), alias="public-keys")
     user_data: Text = Field("", alias="user-data")
 
 
@@ -121,7 +121,7 @@ class Ec2MetaData(Document):
     hostname: Text = Field("", alias="local-hostname")
     local_ipv4: Text = Field("", alias="local-ipv4")
     public_ipv4: Text = Field("", alias="public-ipv4")
-    public_keys: Texts = Field([], alias="public-keys")
+    public_keys: Texts = Field((), alias="public-keys")
 
 
 def read_ec2_metadata(document: bytes | None) -> Metadata:

@@ -103,7 +103,8 @@ async def read_seed(place: str, *, allow_insecure: bool) -> Seed:
     if place.startswith(_HTTP):
         return await _read_url(place, allow_insecure=allow_insecure)
     if "://" in place and not place.startswith("file://"):
-        raise SourceRefused("a seed of this kind is not read", where=_shown(place), hint="use https://, file:// or a path")
+        hint = "use https://, file:// or a path"
+        raise SourceRefused("a seed of this kind is not read", where=place.partition("://")[0], hint=hint)
     return await asyncio.to_thread(read_folder, Path(place.removeprefix("file://")))
 
 
@@ -129,7 +130,7 @@ def complete(origin: str, documents: dict[str, bytes | None]) -> Seed:
 def _read_file(path: Path) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise SourceRefused("this is not a file", where=str(path))
             content = file.read(MAX_BODY + 1)
@@ -190,4 +191,3 @@ def _shown(place: str) -> str:
     from ucvm_agent.http import without_secrets
 
     return without_secrets(place)
-

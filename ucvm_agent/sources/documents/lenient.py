@@ -32,8 +32,8 @@ def _mappings(value: Any) -> list[Any]:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Texts = Annotated[list[str], BeforeValidator(_texts)]
-Mappings = Annotated[list[dict[str, Any]], BeforeValidator(_mappings)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Mappings = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_mappings)]
 
 
 class Document(BaseModel):

@@ -14,8 +14,8 @@ class MetaData(Document):
 
     instance_id: Text = Field("", alias="instance-id")
     hostname: Text = Field("", alias="local-hostname")
-    public_keys: Texts = Field([], alias="public-keys")
-    public_keys_data: Texts = Field([], alias="public-keys-data")
+    public_keys: Texts = Field((), alias="public-keys")
+    public_keys_data: Texts = Field((), alias="public-keys-data")
     zone: Text = Field("", alias="availability-zone")
     region: Text = ""
     seedfrom: Text = ""

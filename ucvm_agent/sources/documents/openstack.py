@@ -41,14 +41,14 @@ class MetaData(Document):
     hostname: Text = ""
     name: Text = ""
     availability_zone: Text = ""
-    public_keys: Texts = []
-    keys: Mappings = []
+    public_keys: Texts = ()
+    keys: Mappings = ()
 
 
 class NetworkData(Document):
     """What is read of `network_data.json`."""
 
-    networks: Mappings = []
+    networks: Mappings = ()
 
 
 def read_metadata(meta_data: bytes | None, network_data: bytes | None = None) -> Metadata:

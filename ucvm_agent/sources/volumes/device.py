@@ -6,7 +6,6 @@ everybody may read. Where there is no udev (an initramfs) nothing is said, and w
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ def list_devices(root: Path = Path("/")) -> list[Device]:
     """
     folder = root / "sys/class/block"
     try:
-        names = sorted(os.listdir(folder), key=_by_number)
+        names = sorted((path.name for path in folder.iterdir()), key=_by_number)
     except OSError:
         return []
     there = [name for name in names if _may_hold_files(root, name)]

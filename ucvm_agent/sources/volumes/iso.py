@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import cast
+from typing import BinaryIO, cast
 
 import pycdlib
 from pycdlib.dr import DirectoryRecord
@@ -21,7 +21,7 @@ class IsoVolume(Volume):
         super().__init__(medium, superblock)
         self._iso = pycdlib.PyCdlib()
         try:
-            self._iso.open_fp(medium)
+            self._iso.open_fp(cast("BinaryIO", medium))
         except PyCdlibException as error:
             raise medium.broken(str(error)) from None
         if self._iso.has_rock_ridge():
