@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Source
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"}) | {
-    "azure_medium",
-    "guestinfo",
-    "nocloud_seed",
-}
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"}) | frozenset(
+    {"azure_medium", "guestinfo", "local", "nocloud_seed"}
+)
 """Modules of this room that are no source."""
 
 

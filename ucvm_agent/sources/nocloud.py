@@ -61,7 +61,7 @@ class Source(base.Source):
 
     async def fetch(self) -> Found:
         """Read the first seed that there is, and what it refers to."""
-        machine: Machine = self._machine or await asyncio.to_thread(Machine.read)
+        machine = await asyncio.to_thread(Machine.read) if self._machine is None else self._machine
         named = None if self._settings.device else read_named(machine)
         seed = await self._seed(machine, named)
         meta = read_meta_data(seed.meta_data)

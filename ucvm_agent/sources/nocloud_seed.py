@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import re
 import shlex
-import stat
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING
 from ucvm_agent.errors import SourceAbsent, SourceRefused, SourceUnavailable
 from ucvm_agent.retry import retry
 from ucvm_agent.sources.base import MAX_BODY
+from ucvm_agent.sources.local import read_file
 from ucvm_agent.sources.machine import Machine
 
 if TYPE_CHECKING:
@@ -110,7 +108,7 @@ async def read_seed(place: str, *, allow_insecure: bool) -> Seed:
 
 def read_folder(folder: Path) -> Seed:
     """Read the documents of a seed folder; see `read_seed`."""
-    texts = {name: _read_file(folder / name) for name in ("user-data", "meta-data", "vendor-data")}
+    texts = {name: read_file(folder / name) for name in ("user-data", "meta-data", "vendor-data")}
     return complete(str(folder), texts)
 
 
@@ -125,22 +123,6 @@ def complete(origin: str, documents: dict[str, bytes | None]) -> Seed:
         missing = "user-data" if user_data is None else "meta-data"
         raise SourceAbsent(f"there is no {missing} in the seed", where=_shown(origin), hint="it may be empty")
     return Seed(origin, user_data, meta_data, documents.get("vendor-data"))
-
-
-def _read_file(path: Path) -> bytes | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SourceRefused("this is not a file", where=str(path))
-            content = file.read(MAX_BODY + 1)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
-        raise SourceRefused(f"it cannot be read: {error.strerror}", where=str(path)) from None
-    if len(content) > MAX_BODY:
-        raise SourceRefused(f"it has more than the {MAX_BODY} bytes that are read", where=str(path))
-    return content
 
 
 async def _read_url(place: str, *, allow_insecure: bool) -> Seed:
