@@ -106,6 +106,8 @@ def open_medium(path: str, stop: threading.Event) -> Iterator[Medium]:
     Raises:
         SourceAbsent: there is none. SourceRefused: this user may not read it. SourceUnavailable: it has a fault.
     """
+    if "\0" in path:
+        raise SourceRefused("a path cannot hold a NUL", where=repr(path))
     try:
         # O_NONBLOCK: a drive opens without a medium, and does not draw in its tray.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -117,8 +119,6 @@ def open_medium(path: str, stop: threading.Event) -> Iterator[Medium]:
             os.close(descriptor)
     except OSError as error:
         raise _translated(error, path) from None
-    except ValueError:
-        raise SourceRefused("a path cannot hold a NUL", where=repr(path)) from None
 
 
 def _is_empty_drive(descriptor: int) -> bool:
