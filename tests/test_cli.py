@@ -183,11 +183,11 @@ def test_a_volume_is_read_without_privilege() -> None:
         # The first run loads what may lie in root's home, the second one has no privilege.
         script = (
             "import os, sys; from ucvm_agent import cli\n"
-            f"sys.argv = ['ucvm-agent', *{words!r}]\n"
-            "try: cli.main()\n"
-            "except SystemExit: print('unprivileged', flush=True)\n"
+            f"arguments = cli.parser().parse_args({words!r})\n"
+            "arguments.command(arguments)\n"
+            "print('unprivileged')\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "cli.main()\n"
+            "sys.exit(arguments.command(arguments))\n"
         )
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

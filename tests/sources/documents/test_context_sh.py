@@ -99,7 +99,7 @@ def test_a_shell_reads_the_same(shell: str, tmp_path: Path, assignments: list[tu
     file.write_bytes(text.encode())
     names = sorted(set(NAMES) | set(values))
     printing = "".join(f'printf "%s\\0" "${{{name}-}}"; ' for name in names)
-    words = [shell, "-c", f'set -f; . "$1"; {printing}', shell, file]
+    words = [shell, "-c", f'set -f; . "$1"; {printing}', shell, str(file)]
     printed = subprocess.run(words, capture_output=True, check=True, env={}).stdout
     assert printed.split(b"\0")[:-1] == [values.get(name, "").encode() for name in names]
 
