@@ -184,10 +184,10 @@ def test_a_volume_is_read_without_privilege() -> None:
         script = (
             "import os, sys; from ucvm_agent import cli\n"
             f"arguments = cli.parser().parse_args({words!r})\n"
-            "arguments.command(arguments)\n"
+            "cli.dry_run(arguments)\n"
             "print('unprivileged')\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "sys.exit(arguments.command(arguments))\n"
+            "sys.exit(cli.dry_run(arguments))\n"
         )
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
