@@ -29,13 +29,11 @@ class Environment:
     Arguments:
         is_azure: it is of Azure, so of a provisioning medium.
         user_data: in base64; None if there is none.
-        seedfrom: where the rest is, if it says so.
     """
 
     is_azure: bool
     user_data: bytes | None = field(repr=False)
     metadata: Metadata
-    seedfrom: str = ""
 
 
 def read_environment(document: bytes) -> Environment | None:
@@ -79,4 +77,4 @@ def _properties(root: Element) -> Environment:
         hostname=sound_hostname(values.get("hostname", "")),
         public_keys=sound_keys(values.get("public-keys", "").splitlines()),
     )
-    return Environment(False, values.get("user-data", "").encode() or None, metadata, values.get("seedfrom", ""))
+    return Environment(False, values.get("user-data", "").encode() or None, metadata)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from ucvm_agent.errors import SourceAbsent, SourceError, SourceUnavailable
+from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.sources.base import Candidate
 from ucvm_agent.sources.volumes.device import Device, list_devices
 from ucvm_agent.sources.volumes.medium import SECONDS, open_medium
@@ -96,9 +96,12 @@ async def search(wanted: Wanted, look: Callable[[Volume], T | None], named: str 
     hits, failures = await _look_into_all(wanted, look, first_only=True)
     if hits:
         return hits[0]
-    if failures:
-        raise failures[0]
-    raise SourceAbsent(f"no volume of this machine holds {wanted.what}")
+    for device, failure in failures.items():
+        if device.is_labelled(*wanted.labels):
+            raise failure
+    closed = [device.path for device, failure in failures.items() if isinstance(failure, SourceRefused)]
+    hint = f"{', '.join(closed)} could not be read; --log-level debug tells why" if closed else ""
+    raise SourceAbsent(f"no volume of this machine holds {wanted.what}", hint=hint)
 
 
 async def search_all(wanted: Wanted, look: Callable[[Volume], T | None], named: str = "") -> list[Hit[T]]:
@@ -129,22 +132,21 @@ async def look_into(path: str, look: Callable[[Volume], T]) -> T:
 
 async def _look_into_all(
     wanted: Wanted, look: Callable[[Volume], T | None], *, first_only: bool
-) -> tuple[list[Hit[T]], list[SourceError]]:
-    """Return what was found, and why volumes with the right label could not be read."""
+) -> tuple[list[Hit[T]], dict[Device, SourceError]]:
+    """Return what was found, and why volumes could not be read."""
     devices = await _suitable(wanted)
     labelled = [device.path for device in devices if device.is_labelled(*wanted.labels)]
     if first_only and len(labelled) > 1:
         log.warning("several volumes have the label, the first sound one is used", volumes=labelled)
     hits: list[Hit[T]] = []
-    failures: list[SourceError] = []
+    failures: dict[Device, SourceError] = {}
     for device in devices:
         try:
             content = await look_into(device.path, look)
         except SourceError as error:
-            log.debug("a volume was not read", device=device.path, reason=str(error))
-            if device.path in labelled:
-                failures.append(error)
-                log.warning("a volume with the right label cannot be used", device=device.path, reason=str(error))
+            failures[device] = error
+            say = log.warning if device.path in labelled else log.debug
+            say("a volume cannot be used", device=device.path, reason=str(error))
             continue
         if content is not None:
             hits.append(Hit(device.path, content))
