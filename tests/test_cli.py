@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.sources.images import make_image
 from ucvm_agent.store.lock import hold
 from ucvm_agent.store.store import Store
 
@@ -41,7 +43,8 @@ def test_a_dry_run_needs_no_network_library(tmp_path: Path) -> None:
         f"words = ['--dry-run', '--root', {str(tmp_path)!r}, '--user-data', {str(CONTEXTS / 'atlas.context')!r}]\n"
         "assert cli.dry_run(cli.parser().parse_args(words)) == 0\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not loaded & {'aiohttp', 'slixmpp', 'boto3', 'botocore', 'passlib', 'tenacity'}, loaded\n"
+        "heavy = {'aiohttp', 'slixmpp', 'boto3', 'botocore', 'passlib', 'tenacity', 'pycdlib', 'defusedxml'}\n"
+        "assert not loaded & heavy, loaded & heavy\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -110,6 +113,9 @@ def test_a_failed_action_has_its_exit_code(tmp_path: Path) -> None:
         (("--dry-run", "--root", "/nonexistent", "--user-data", "-"), 2, "root"),
         (("--config", "/nonexistent/agent.toml", "config"), 2, "/nonexistent/agent.toml"),
         (("--dry-run", "--user-data", "-", "--source", "ec2"), 2, "not allowed with"),
+        (("--dry-run", "--device", "x.iso"), 2, "--source configdrive"),
+        (("--dry-run", "--source", "ec2", "--device", "x.iso"), 2, "unknown setting sources.ec2.device"),
+        (("--dry-run", "--source", "configdrive", "--device", "/nonexistent/x.iso"), 4, "no such image"),
         (("--bogus",), 2, "--bogus"),
     ],
 )
@@ -164,3 +170,26 @@ def test_color_only_on_a_terminal_or_on_request(tmp_path: Path) -> None:
     arguments = ("--dry-run", "--root", tmp_path, "--user-data", CONTEXTS / "default.context")
     assert "\x1b" not in run(*arguments).stdout
     assert "\x1b[" in run(*arguments, "--color", "always").stdout
+
+
+def test_a_volume_is_read_without_privilege() -> None:
+    """`--source NAME --device FILE` needs nothing but the right to read the image."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        image = make_image(folder / "drive.iso", {"openstack/latest/user_data": b"#cloud-config\nhostname: from-iso\n"})
+        (folder / "root").mkdir()
+        words = ["--dry-run", "--source", "configdrive", "--device", str(image), "--root", str(folder / "root")]
+        # The first run loads what may lie in root's home, the second one has no privilege.
+        script = (
+            "import os, sys; from ucvm_agent import cli\n"
+            f"arguments = cli.parser().parse_args({words!r})\n"
+            "cli.dry_run(arguments)\n"
+            "print('unprivileged')\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "sys.exit(cli.dry_run(arguments))\n"
+        )
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "from-iso" in result.stdout.partition("unprivileged")[2]
+    assert result.stderr == ""

@@ -39,6 +39,8 @@ HEAVY = {
     "yaml": {"userdata/cloud_config.py"},
     "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},
     "passlib": set[str](),
+    "pycdlib": {"sources/volumes/iso.py"},
+    "defusedxml": set[str](),
     "email": {"userdata/mime.py", "report/http.py"},
 }
 """Modules that may load a library as soon as they are imported; such a module is imported where it is used."""

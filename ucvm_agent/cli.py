@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ucvm_agent import __version__
-from ucvm_agent.errors import ActionError, StoreAbsent, StoreError, UcvmError, UserDataError, ours
+from ucvm_agent.errors import ActionError, StoreAbsent, StoreError, UcvmError, UsageError, UserDataError, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     given = work.add_mutually_exclusive_group()
     given.add_argument("--source", metavar="NAME", help="ask this source only")
     given.add_argument("--user-data", metavar="FILE", help="read the user-data from FILE, or - for standard input")
+    work.add_argument("--device", metavar="FILE", help="image or block device that the source named by --source reads")
     work.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
     work.add_argument("--format", choices=("text", "json"), help="of the dry run and of apply")
     work.add_argument("--color", choices=("auto", "always", "never"))
@@ -208,6 +209,10 @@ def _effective(arguments: argparse.Namespace) -> Effective:
         options["log"] = {"level": arguments.log_level}
     if "source" in arguments:
         options["sources"] = {"names": (arguments.source,)}
+    if "device" in arguments:
+        if "source" not in arguments:
+            raise UsageError("--device is of no use without --source", hint="for example --source configdrive")
+        options["sources"][arguments.source] = {"device": arguments.device}
     if "user_data" in arguments:
         options["sources"] = {"names": ("file",), "file": {"path": arguments.user_data}}
     return load(getattr(arguments, "config", None), os.environ, Path("/proc/cmdline").read_text(), options)

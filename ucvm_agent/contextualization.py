@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from ucvm_agent import sources
 from ucvm_agent.contextualize import registry
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.preview import Preview, preview
 from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import System
+from ucvm_agent.errors import SourceError
 from ucvm_agent.sources.find import find
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.store import FILE_NAME
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
     from ucvm_agent.store.journal import Journal
+
+log = structlog.get_logger()
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -48,7 +53,7 @@ class Prepared:
 
 
 async def discover(settings: Settings, on_wait: Callable[[str], None] | None = None) -> Found:
-    """Find the source that answers.
+    """Find the source that answers, and let others add to it.
 
     Arguments:
         on_wait: called with the reason, whenever another round of asking is needed.
@@ -57,9 +62,16 @@ async def discover(settings: Settings, on_wait: Callable[[str], None] | None = N
         SettingsError: the settings name a source that does not exist.
         SourceError: none answered within `sources.deadline`.
     """
-    candidates = [sources.make(name, settings) for name in settings.sources.names]
+    made = [sources.make(name, settings) for name in settings.sources.names]
+    rivals = [source for source in made if not source.adds]
     machine = await asyncio.to_thread(Machine.read)
-    return await find(candidates, machine, settings.sources.deadline, on_wait)
+    found = await find(rivals or made, machine, settings.sources.deadline, on_wait)
+    for source in made if rivals else ():
+        try:
+            found = await source.add_to(found)
+        except SourceError as error:
+            log.warning("a source adds nothing", source=source.name, reason=str(error))
+    return found
 
 
 def prepare(found: Found, settings: Settings) -> Prepared:

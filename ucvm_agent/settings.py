@@ -52,6 +52,42 @@ class File(Section):
     path: str = Field("", description="the file, or - for standard input")
 
 
+class Volume(Section):
+    """The settings of a source that reads a volume: `[sources.configdrive]`, `[sources.opennebula]`, …"""
+
+    device: str = Field("", description="image or block device to read, instead of looking for the volume")
+
+
+class ConfigDrive(Volume):
+    """`[sources.configdrive]`: a volume with the label `config-2`, or with the tree of OpenStack."""
+
+
+class NoCloud(Volume):
+    """`[sources.nocloud]`: a volume with the label `cidata`, a seed folder or a seed URL."""
+
+    seed: str = Field("", description="folder or URL of the seed, where neither kernel nor firmware name one")
+    allow_insecure_seed: bool = Field(False, description="take a seed over plain HTTP, which anybody can forge")
+
+
+class OpenNebula(Volume):
+    """`[sources.opennebula]`: a volume with `context.sh`."""
+
+
+class VSphere(Volume):
+    """`[sources.vsphere]`: guestinfo, or a volume with `user-data.txt`."""
+
+
+class Extra(Volume):
+    """`[sources.extra]`: what is added to the user-data of another source."""
+
+
+class Bootloader(Section):
+    """`[sources.bootloader]`: what the bootloader of µCernVM has left."""
+
+    context: str = Field("/mnt/.rw/context", description="the bootloader's context folder")
+    extra: str = Field("/cernvm/extra-user-data", description="its copy of the extra user-data")
+
+
 class Sources(Section):
     """`[sources]`: where user-data is looked for."""
 
@@ -60,6 +96,12 @@ class Sources(Section):
     search_pause: float = Field(60.0, gt=0, description="seconds between searches once it is up without user-data")
     ec2: Ec2 = Ec2()
     file: File = File()
+    bootloader: Bootloader = Bootloader()
+    configdrive: ConfigDrive = ConfigDrive()
+    extra: Extra = Extra()
+    nocloud: NoCloud = NoCloud()
+    opennebula: OpenNebula = OpenNebula()
+    vsphere: VSphere = VSphere()
 
 
 class Contextualize(Section):

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def store(tmp_path: Path) -> Store:
 
 def found(instance_id: str) -> Found:
     metadata = Metadata(instance_id, public_keys=("k",))
-    return Found("ec2", "http://metadata/user-data", b"#!/bin/sh\n", b"#cloud-config\n", metadata=metadata)
+    given = Found("ec2", "http://metadata/user-data", b"#!/bin/sh\n", b"#cloud-config\n", metadata=metadata)
+    return replace(given, extra_data=b"[cernvm]\n", pickup=b"\x1f\x8b")
 
 
 def received(instance_id: str) -> ContextReceived:
@@ -150,6 +152,7 @@ def test_the_journal_entry_and_its_event_are_one(store: Store) -> None:
 WRITER = """
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from ucvm_agent.events import State
 from ucvm_agent.store.store import Store

@@ -204,3 +204,22 @@ def test_nothing_makes_it_fail_otherwise(user: bytes, vendor: bytes | None, said
         assert script.text.startswith(b"#!")
         assert "/" not in script.name
     repr(values(context)).encode()
+
+
+def test_extra_user_data_overrules_the_users_keys(read: Decode) -> None:
+    """It is read last, has a name of its own in problems, and its scripts run last."""
+    context = read(
+        "#cloud-config\nhostname: user\nlocale: C\n",
+        vendor_data=b"#cloud-config\nhostname: vendor\ntimezone: UTC\n",
+        extra_data=b"[cernvm]\nproxy=extra\n[ucernvm-begin]\nresize_rootfs=off\n[ucernvm-end]\n",
+    )
+    assert values(context)["hostname"] == "user"
+    assert values(context)["[cernvm]"] == {"proxy": "extra"}
+    assert context.place(("[cernvm]", "proxy")).part == "extra-user-data"
+    mixed = read("[cernvm]\nproxy=user\nusers=a:b:\n", extra_data=b"[cernvm]\nproxy=extra\n")
+    assert values(mixed)["[cernvm]"] == {"proxy": "extra", "users": "a:b:"}
+    both = read("#cloud-config\nhostname: user\n", extra_data=b"#cloud-config\nhostname: extra\n")
+    assert values(both)["hostname"] == "extra"
+    scripts = read("#!/bin/sh\n: user\n", extra_data=b"#!/bin/sh\n: extra\n").scripts
+    assert [b"extra" in script.text for script in scripts] == [False, True]
+    assert both.digest != read("#cloud-config\nhostname: user\n").digest

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Source
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"})
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"}) | frozenset(
+    {"azure_medium", "guestinfo", "local", "nocloud_seed"}
+)
 """Modules of this room that are no source."""
 
 
@@ -24,7 +26,7 @@ def names() -> list[str]:
     """Return the names of all sources."""
     from pkgutil import iter_modules
 
-    return sorted(module.name for module in iter_modules(__path__) if module.name not in _SUPPORT)
+    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg and module.name not in _SUPPORT)
 
 
 def make(name: str, settings: Settings) -> Source:

@@ -45,6 +45,8 @@ class Found:
         origin: where exactly, for people: a URL without credentials, a device, a path.
         user_data: the raw bytes; None if the instance exists but has none (not the same as no source).
         vendor_data: the platform owner's own user-data, handled first and overruled by `user_data`.
+        extra_data: user-data of local media, handled last, which overrules all other.
+        pickup: an archive of local media that is unpacked over the system.
         base64: the platform says that `user_data` is base64 (never a guess).
         metadata: the instance.
     """
@@ -55,6 +57,8 @@ class Found:
     vendor_data: bytes | None = field(default=None, repr=False)
     base64: bool = False
     metadata: Metadata = Metadata()
+    extra_data: bytes | None = field(default=None, repr=False)
+    pickup: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,9 @@ class Source(ABC):
     rank: ClassVar[int] = 100
     """Lower wins when several sources answer (references/clouds.md, section 1: local media first)."""
 
+    adds: ClassVar[bool] = False
+    """True if it adds to what another source gave (`add_to`), instead of being a rival."""
+
     def candidate(self, machine: Machine) -> Candidate:
         """Say from the machine's own signs whether this source is worth asking."""
         return Candidate(None, "this source cannot tell without asking")
@@ -95,6 +102,14 @@ class Source(ABC):
             SourceUnavailable: no answer in time, or a passing fault.
             SourceRefused: the source said no.
         """
+
+    async def add_to(self, found: Found) -> Found:
+        """Return what another source found, with what this one adds to it.
+
+        Raises:
+            SourceError: nothing can be added; the other's answer counts as it is.
+        """
+        return found
 
     async def changes(self) -> AsyncIterator[Found]:
         """Yield newer answers as they appear; a source whose data never changes yields none."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+
+from ucvm_agent.sources.base import Found
 
 MACHINE_ID = Path("/etc/machine-id")
 
@@ -19,3 +23,12 @@ def read_machine_id(path: Path = MACHINE_ID) -> str:
         return path.read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+async def with_instance_id(found: Found) -> Found:
+    """Return what was found, with an instance-id of our own if the platform gave none."""
+    if found.metadata.instance_id:
+        return found
+    machine_id = await asyncio.to_thread(read_machine_id)
+    derived = derive_instance_id(found.source, found.user_data or b"", machine_id)
+    return replace(found, metadata=replace(found.metadata, instance_id=derived))

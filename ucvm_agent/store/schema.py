@@ -42,7 +42,9 @@ MIGRATIONS: tuple[str, ...] = (
         metadata TEXT NOT NULL,
         base64 INTEGER NOT NULL,
         user_data BLOB,
-        vendor_data BLOB
+        vendor_data BLOB,
+        extra_data BLOB,
+        pickup BLOB
     ) STRICT;
     CREATE TABLE journal (
         key TEXT NOT NULL,

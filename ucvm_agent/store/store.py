@@ -125,7 +125,7 @@ class Store:
             if old and instance_id and old != instance_id:
                 db.execute("UPDATE machine SET machine_id = ?", (str(uuid.uuid4()),))
             db.execute(
-                "INSERT OR REPLACE INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     digest,
                     found.source,
@@ -135,6 +135,8 @@ class Store:
                     int(found.base64),
                     found.user_data,
                     found.vendor_data,
+                    found.extra_data,
+                    found.pickup,
                 ),
             )
             db.execute(
@@ -151,7 +153,7 @@ class Store:
     def last_context(self) -> Found | None:
         """Return what the last source gave, if there was one."""
         row = self._db_row(
-            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata"
+            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata, extra_data, pickup"
             " FROM contexts c JOIN machine ON context = digest"
         )
         if row is None:
@@ -163,6 +165,8 @@ class Store:
             vendor_data=row[3],
             base64=bool(row[4]),
             metadata=TypeAdapter(Metadata).validate_json(row[5]),
+            extra_data=row[6],
+            pickup=row[7],
         )
 
     # Journal of actions

@@ -119,11 +119,12 @@ class Context:
     """One user-data, decoded.
 
     Arguments:
-        digest: SHA-256 of the raw user-data in hex (with the vendor data after it, where there is any); names
-            the context everywhere.
+        digest: SHA-256 of the raw user-data in hex (with vendor data, extra user-data and pickup archive after it,
+            where there are any); names the context everywhere.
         values: the tree of values, see the module's docstring.
         places: for each path in `values` (inner ones too) where it was written.
         problems: in the order of the text.
+        pickup: an archive that came on a local medium, to be unpacked over the system.
     """
 
     digest: str
@@ -133,6 +134,7 @@ class Context:
     scripts: tuple[Script, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: Metadata = field(default_factory=Metadata)
+    pickup: bytes | None = field(default=None, repr=False)
 
     def entry(self, key: str) -> Entry | None:
         """Return the value that was written for `key` (`hostname`, `a.b`, `[section] option`), if any."""

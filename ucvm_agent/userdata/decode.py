@@ -1,7 +1,8 @@
 """The way into this room: `decode`, which turns what a source found into one `Context`.
 
 A document is unpacked into pieces (`unpack.py`), each piece is cut into regions of one format (`split.py`), and
-each region is read by the module of its format. The vendor's document comes first, and the user's overrules it.
+each region is read by the module of its format. The vendor's document comes first, the user's overrules it, and
+extra user-data overrules both.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from ucvm_agent.userdata.ucernvm import parse_block
 from ucvm_agent.userdata.unpack import decode_said_base64, unpack
 from ucvm_agent.userdata.written import Tree, add_sections, places, plain
 
-USER_DATA, VENDOR_DATA = "user-data", "vendor-data"
+USER_DATA, VENDOR_DATA, EXTRA_DATA = "user-data", "vendor-data", "extra-user-data"
+_PREFIXES = {USER_DATA: "", VENDOR_DATA: "vendor-", EXTRA_DATA: "extra-"}
 
 _UNSUPPORTED = {
     Format.JSON_PATCH: "#cloud-config-jsonp",
@@ -40,7 +42,7 @@ _UNSUPPORTED = {
 
 @dataclass(slots=True)
 class _Document:
-    """What one document (the user's or the vendor's) has yielded so far."""
+    """What one document (the user's, the vendor's or the extra one) has yielded so far."""
 
     bounds: Bounds
     problems: Problems
@@ -76,26 +78,36 @@ def decode(found: Found) -> Context:
     problems = Problems()
     vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, base64=False)
     user = _read_document(USER_DATA, found.user_data, problems, base64=found.base64)
-    tree = Mergers().merge(vendor.config, user.config)
-    add_sections(tree, vendor.sections)
-    add_sections(tree, user.sections)
-    parts = tuple(vendor.parts + user.parts)
+    extra = _read_document(EXTRA_DATA, found.extra_data, problems, base64=False)
+    documents = (vendor, user, extra)
+    tree: Tree = {}
+    for document in documents:
+        tree = Mergers().merge(tree, document.config)
+    for document in documents:
+        add_sections(tree, document.sections)
+    parts = tuple(part for document in documents for part in document.parts)
     values: dict[str, Frozen] = {key: freeze(plain(written)) for key, written in tree.items()}
     if found.user_data and not (values or user.scripts or user.boothooks or problems):
         problems.note(Place(USER_DATA), "there is nothing in the user-data", f"begin it with {EXPECTED}")
     return Context(
-        digest=hashlib.sha256((found.user_data or b"") + (found.vendor_data or b"")).hexdigest(),
+        digest=_digest(found),
         parts=parts,
         values=MappingProxyType(values),
         places=MappingProxyType(dict(places(tree))),
-        scripts=_name_scripts(_run_order(vendor) + _run_order(user)),
+        scripts=_name_scripts([script for document in documents for script in _run_order(document)]),
         problems=problems.listed({part.name: position for position, part in enumerate(parts)}),
         metadata=found.metadata,
+        pickup=found.pickup,
     )
 
 
+def _digest(found: Found) -> str:
+    given = (found.user_data, found.vendor_data, found.extra_data, found.pickup)
+    return hashlib.sha256(b"".join(data for data in given if data)).hexdigest()
+
+
 def _read_document(name: str, data: bytes | None, problems: Problems, *, base64: bool) -> _Document:
-    document = _Document(Bounds("vendor-" if name == VENDOR_DATA else ""), problems)
+    document = _Document(Bounds(_PREFIXES[name]), problems)
     if data:
         piece = Piece(name, data)
         _read_piece(decode_said_base64(piece, problems) if base64 else piece, document)

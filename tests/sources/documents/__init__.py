@@ -1,0 +1,1 @@
+"""Tests of what platforms write about an instance."""

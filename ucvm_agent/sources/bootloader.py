@@ -1,0 +1,54 @@
+"""What µCernVM's bootloader has found and left for the system that it started.
+
+It is taken instead of asking again: the medium may be gone, and the bootloader has put in what it knew better.
+References/clouds.md, section 1 (last rows), and references/ucernvm-boot.md, section 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ucvm_agent.errors import SourceAbsent
+from ucvm_agent.sources import base
+from ucvm_agent.sources.base import Candidate, Found
+from ucvm_agent.sources.identity import with_instance_id
+from ucvm_agent.sources.local import read_file
+
+if TYPE_CHECKING:
+    from ucvm_agent.settings import Bootloader
+    from ucvm_agent.sources.machine import Machine
+
+_MAX_WORD = 100
+
+
+class Source(base.Source):
+    """User-data in the bootloader's context folder, with the extra user-data beside it."""
+
+    name = "bootloader"
+    rank = 12
+
+    def __init__(self, settings: Bootloader) -> None:
+        self._folder = Path(settings.context)
+        self._extra = Path(settings.extra)
+
+    def candidate(self, machine: Machine) -> Candidate:
+        """Say whether the bootloader was here."""
+        there = self._user_data.exists()
+        return Candidate(there, f"{self._user_data} is {'there' if there else 'not there'}")
+
+    async def fetch(self) -> Found:
+        """Read the files, and say which of its sources the bootloader had them from."""
+        user_data = await asyncio.to_thread(read_file, self._user_data)
+        if user_data is None:
+            raise SourceAbsent("the bootloader has left no user-data", where=str(self._user_data))
+        extra = await asyncio.to_thread(read_file, self._extra)
+        word = (await asyncio.to_thread(read_file, self._folder / "source") or b"").decode(errors="replace").strip()
+        told = word[:_MAX_WORD] if word.isprintable() else ""
+        origin = f"{self._user_data} (from {told})" if told else str(self._user_data)
+        return await with_instance_id(Found(self.name, origin, user_data, extra_data=extra or None))
+
+    @property
+    def _user_data(self) -> Path:
+        return self._folder / "user-data"
