@@ -201,7 +201,7 @@ class Agent:
                 self._notify.ready()
             found = await self._search()
         yield found
-        async for newer in sources.make(found.source, self._settings).changes():
+        async for newer in sources.make(found.source, self._settings, self._store.path.parent).changes():
             yield newer
 
     async def _search(self) -> Found:

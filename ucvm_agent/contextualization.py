@@ -57,7 +57,8 @@ async def discover(settings: Settings, on_wait: Callable[[str], None] | None = N
         SettingsError: the settings name a source that does not exist.
         SourceError: none answered within `sources.deadline`.
     """
-    candidates = [sources.make(name, settings) for name in settings.sources.names]
+    folder = state_file(settings).parent
+    candidates = [sources.make(name, settings, folder) for name in settings.sources.names]
     machine = await asyncio.to_thread(Machine.read)
     return await find(candidates, machine, settings.sources.deadline, on_wait)
 

@@ -106,6 +106,12 @@ def without_secrets(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+def certificate_fault(error: aiohttp.ClientError) -> str:
+    """Return what is wrong with a certificate that was not trusted, without the error's own text."""
+    cause = getattr(error, "certificate_error", error)
+    return str(getattr(cause, "verify_message", "")) or type(cause).__name__
+
+
 def _trusting(ca_file: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
