@@ -97,7 +97,7 @@ async def test_a_pin_serves_once(secret: str) -> None:
             with pytest.raises(WrongSecret):
                 await pair(online, pin, "wrong")
         assert await pair(online, pin, secret) == CONTEXT
-        with pytest.raises(SourceRefused, match="no context waits for this PIN.*ask for a new PIN"):
+        with pytest.raises(SourceRefused, match=r"no context waits for this PIN.*ask for a new PIN"):
             await pair(online, pin, secret)
     assert online.machines == {VM: "P"}
 
@@ -116,7 +116,7 @@ async def test_nothing_to_go_by(tmp_path: Path) -> None:
     """Without a PIN and a key it is no candidate, and says what it waits for."""
     source = Source(CernvmOnline(), tmp_path)
     assert source.candidate(Machine()).likely is False
-    with pytest.raises(SourceAbsent, match="waiting-for-pin.*ucvm-agent pair"):
+    with pytest.raises(SourceAbsent, match=r"waiting-for-pin.*ucvm-agent pair"):
         await source.fetch()
 
 
@@ -182,7 +182,7 @@ async def test_half_an_answer() -> None:
         online.offer(CONTEXT, ticket=CONTEXT_ID)
         assert (await Source(settings(online)).fetch()).user_data
         online.broken = 1
-        with pytest.raises(SourceUnavailable, match="broke off.*may be used up"):
+        with pytest.raises(SourceUnavailable, match=r"broke off.*may be used up"):
             await pair(online, online.offer(CONTEXT))
 
 
@@ -268,5 +268,5 @@ async def test_no_secret_is_logged() -> None:
                 await pair(online, pin, "higgs")
     told = f"{logged} {found!r} {caught.value} {caught.value!r}"
     assert "http answer" in told
-    for hidden in (pin, CONTEXT_ID, "higgs", online.queries[0]["checksum"], found.user_data.decode()):
+    for hidden in (pin, CONTEXT_ID, "higgs", online.queries[0]["checksum"], "hostname: w"):
         assert hidden not in told

@@ -1,4 +1,4 @@
-"""Tickets, checksums and ciphers of CernVM Online: the worked examples of references/cernvm-online.md, and fresh ones."""
+"""Tickets, checksums and ciphers of CernVM Online: those of references/cernvm-online.md, and fresh ones."""
 
 from __future__ import annotations
 

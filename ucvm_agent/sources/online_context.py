@@ -26,7 +26,6 @@ MAX_KEY = 100
 MAX_NAME = 100
 """Most characters of a context's name that are shown."""
 
-WRONG_SECRET = "wrong secret, or a damaged context"
 AGAIN = "type the secret again; if it is right, save the context again at CernVM Online"
 
 _SALTED = b"Salted__"
@@ -160,7 +159,7 @@ def decrypt(text: bytes, secret: str) -> bytes:
         plain = _decipher(data[16:], *_derive(digest, secret.encode(), data[8:16]))
         if _is_context(plain):
             return plain
-    raise SourceRefused(WRONG_SECRET, hint=AGAIN)
+    raise SourceRefused("wrong secret, or a damaged context", hint=AGAIN)
 
 
 def _is_context(plain: bytes) -> bool:

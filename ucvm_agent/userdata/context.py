@@ -124,6 +124,7 @@ class Context:
         values: the tree of values, see the module's docstring.
         places: for each path in `values` (inner ones too) where it was written.
         problems: in the order of the text.
+        missing: keys of the cluster that the user-data waits for (`placeholders.py`).
     """
 
     digest: str
@@ -133,6 +134,7 @@ class Context:
     scripts: tuple[Script, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: Metadata = field(default_factory=Metadata)
+    missing: frozenset[str] = frozenset()
 
     def entry(self, key: str) -> Entry | None:
         """Return the value that was written for `key` (`hostname`, `a.b`, `[section] option`), if any."""

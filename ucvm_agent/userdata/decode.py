@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from ucvm_agent.userdata.context import UCERNVM, Context, Frozen, Part, Place, S
 from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
 from ucvm_agent.userdata.merge import Mergers, take_mergers
 from ucvm_agent.userdata.piece import Piece
+from ucvm_agent.userdata.placeholders import fill
 from ucvm_agent.userdata.problems import Problems
 from ucvm_agent.userdata.scripts import find_unreached, read_boothook, read_script, rename
 from ucvm_agent.userdata.split import Region, split
@@ -44,6 +45,8 @@ class _Document:
 
     bounds: Bounds
     problems: Problems
+    keys: Mapping[str, str] | None = None
+    missing: dict[str, Place] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     boothooks: list[Script] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
@@ -65,21 +68,26 @@ class _Text:
         return Place(self.piece.name, region.start + 1, 1)
 
 
-def decode(found: Found) -> Context:
+def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
     """Decode what a source found.
 
     Everything that is wrong with it becomes a problem of the context, as long as the rest can be used.
+
+    Arguments:
+        keys: of the cluster, as far as they are known, for the places that wait for them; None = there is no cluster.
 
     Raises:
         BoundExceeded: it is larger or deeper, or has more parts, lines or values than the bounds allow.
     """
     problems = Problems()
-    vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, base64=False)
-    user = _read_document(USER_DATA, found.user_data, problems, base64=found.base64)
+    vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, keys, base64=False)
+    user = _read_document(USER_DATA, found.user_data, problems, keys, base64=found.base64)
     tree = Mergers().merge(vendor.config, user.config)
     add_sections(tree, vendor.sections)
     add_sections(tree, user.sections)
     parts = tuple(vendor.parts + user.parts)
+    missing = vendor.missing | user.missing
+    _note_missing(missing, problems, in_cluster=keys is not None)
     values: dict[str, Frozen] = {key: freeze(plain(written)) for key, written in tree.items()}
     if found.user_data and not (values or user.scripts or user.boothooks or problems):
         problems.note(Place(USER_DATA), "there is nothing in the user-data", f"begin it with {EXPECTED}")
@@ -91,11 +99,23 @@ def decode(found: Found) -> Context:
         scripts=_name_scripts(_run_order(vendor) + _run_order(user)),
         problems=problems.listed({part.name: position for position, part in enumerate(parts)}),
         metadata=found.metadata,
+        missing=frozenset(missing),
     )
 
 
-def _read_document(name: str, data: bytes | None, problems: Problems, *, base64: bool) -> _Document:
-    document = _Document(Bounds("vendor-" if name == VENDOR_DATA else ""), problems)
+def _note_missing(missing: Mapping[str, Place], problems: Problems, *, in_cluster: bool) -> None:
+    for key, place in missing.items():
+        if in_cluster:
+            problems.note(place, f"this waits for the key {key} of the cluster, and so does what comes after it")
+        else:
+            hint = "name a cluster by cvm_cluster_pin"
+            problems.note(place, f"nothing replaces this placeholder for the key {key} of a cluster", hint)
+
+
+def _read_document(
+    name: str, data: bytes | None, problems: Problems, keys: Mapping[str, str] | None, *, base64: bool
+) -> _Document:
+    document = _Document(Bounds("vendor-" if name == VENDOR_DATA else ""), problems, keys)
     if data:
         piece = Piece(name, data)
         _read_piece(decode_said_base64(piece, problems) if base64 else piece, document)
@@ -109,7 +129,7 @@ def _read_piece(container: Piece, document: _Document) -> None:
         if declared is None and not is_undecided(piece.content_type):
             _skip(piece.place, f"a part of the type {piece.content_type}", document, "give it a type that is read")
             continue
-        raw = read_text(piece, document.problems)
+        raw = read_text(_fill(piece, document), document.problems)
         if raw is None:
             document.parts.append(Part(piece.name, piece.content_type or "application/octet-stream"))
             continue
@@ -126,6 +146,13 @@ def _read_piece(container: Piece, document: _Document) -> None:
         text = _Text(piece, raw.split("\n"), lines, regions)
         for region in regions:
             _READERS[region.format](text, region, document)
+
+
+def _fill(piece: Piece, document: _Document) -> Piece:
+    filled = fill(piece.data, document.keys)
+    for key, line in filled.missing:
+        document.missing.setdefault(key, Place(piece.name, line, 1))
+    return replace(piece, data=filled.data)
 
 
 def _read_cloud_config(text: _Text, region: Region, document: _Document) -> None:
