@@ -39,6 +39,8 @@ def run(settings: Settings) -> None:
     """
     if not sys.stdin.isatty():
         raise UsageError("--console needs a terminal", hint="use `ucvm-agent pair PIN --secret-stdin` without one")
+    # ^C gives up what was being typed, even where our parent ignored it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     paired_before = _paired(settings)
     shown = ""
     while _paired(settings) == paired_before:
@@ -76,7 +78,7 @@ def _try(settings: Settings, typed: str) -> str:
     try:
         return pair(settings, read_ticket(typed), _limited(ask_secret))
     except (TimeoutError, EOFError, KeyboardInterrupt):
-        return "\nNo secret was typed."
+        return "\nNothing was paired."
     except UcvmError as error:
         time.sleep(FAILURE_SECONDS)
         hint = f"\n{error.hint[:1].upper()}{error.hint[1:]}." if error.hint else ""

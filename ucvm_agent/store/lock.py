@@ -65,7 +65,7 @@ def hang_up(folder: Path) -> bool:
         number = int((folder / FILE_NAME).read_text())
         # The descriptor stays with the process, whoever may get its number after it.
         process = os.pidfd_open(number)
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         return False
     try:
         if not held(folder) or (folder / FILE_NAME).read_text() != f"{number}\n":
