@@ -16,7 +16,6 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import structlog
@@ -135,15 +134,18 @@ async def join(membership: Membership, missing: frozenset[str], settings: Cluste
         SettingsError, SourceRefused: it makes no sense to wait: the PIN is unknown, or two masters share it.
         SourceUnavailable: the keys were not there within `[cluster] deadline`.
     """
+    known = await asyncio.to_thread(store.cluster_keys, membership.name)
+    has_published = not membership.is_master or MASTER_IP in known
+    if has_published and not missing:
+        return False
     from ucvm_agent.cluster_service import open_service
 
-    known = await asyncio.to_thread(store.cluster_keys, membership.name)
     async with open_service(membership, settings) as service:
         member = _Member(service, settings)
         found: Mapping[str, str] = {}
         try:
             async with asyncio.timeout(settings.deadline):
-                if membership.is_master and MASTER_IP not in known:
+                if not has_published:
                     address = await member.publish_address()
                     await asyncio.to_thread(store.keep_cluster_keys, membership.name, {MASTER_IP: address})
                     found = {MASTER_IP: address}
@@ -164,10 +166,10 @@ async def announce(membership: Membership, settings: Cluster, store: Store) -> N
     Raises:
         SettingsError, SourceRefused, SourceUnavailable: as `join`.
     """
-    from ucvm_agent.cluster_service import open_service
-
     if MASTER_READY in await asyncio.to_thread(store.cluster_keys, membership.name):
         return
+    from ucvm_agent.cluster_service import open_service
+
     async with open_service(membership, settings) as service:
         member = _Member(service, settings)
         try:
@@ -262,6 +264,8 @@ def _checked(key: str, value: str, where: str) -> str:
 
 
 def _is_address(text: str) -> bool:
+    from ipaddress import ip_address  # a dry run needs none
+
     try:
         ip_address(text)
     except ValueError:

@@ -75,17 +75,17 @@ def pair(settings: Settings, ticket: Ticket, secret: Callable[[], str]) -> str:
     if Source.name not in settings.sources.names:
         hint = f"add {Source.name} to sources.names"
         raise SettingsError("the settings do not let this source be asked", where="sources.names", hint=hint)
-    folder = state_file(settings).parent
-    with closing(Store(folder / state_file(settings).name, boot_id())) as store:
+    path = state_file(settings)
+    with closing(Store(path, boot_id())) as store:
         try:
             text = _fetch(settings, ticket, secret, store.machine_id)
         except SourceError as error:
             store.emit(Note(message=f"{Source.name}: {_word(error)}: {error.message}"))
             raise
         name = read_context(text).name or "without a name"
-        keep(folder, text)
+        keep(path.parent, text)
         store.emit(Note(message=f"{Source.name}: paired with the context {name}"))
-    if lock.hang_up(folder):
+    if lock.hang_up(path.parent):
         return f"Paired with the context {name}; the agent contextualizes this machine now: see `ucvm-agent status`."
     return f"Paired with the context {name}; no agent is running here, it is used at the next start."
 

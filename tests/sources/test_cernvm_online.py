@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import uuid
 from collections.abc import Callable
@@ -270,3 +271,15 @@ async def test_no_secret_is_logged() -> None:
     assert "http answer" in told
     for hidden in (pin, CONTEXT_ID, "higgs", online.queries[0]["checksum"], "hostname: w"):
         assert hidden not in told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_an_unprivileged_dry_run_is_not_told(tmp_path: Path) -> None:
+    """Whether something was paired is root's business; that is no crash of the source."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    os.seteuid(65534)
+    try:
+        candidate = Source(CernvmOnline(), tmp_path / "state").candidate(Machine())
+    finally:
+        os.seteuid(0)
+    assert (candidate.likely, "only root" in candidate.why) == (None, True)

@@ -16,7 +16,9 @@ def test_every_source_can_be_made_from_the_default_settings() -> None:
         assert make(name, Settings()).name == name
 
 
-@pytest.mark.parametrize(("name", "hint"), [("ec3", "did you mean ec2"), ("xyz", "there are ec2"), ("base", "there")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("ec3", "did you mean ec2"), ("xyz", "there are cernvm_online, ec2"), ("base", "there")]
+)
 def test_unknown_source_is_a_settings_error_with_the_nearest_name(name: str, hint: str) -> None:
     """Also for a module that is no source."""
     with pytest.raises(SettingsError, match=hint):

@@ -70,8 +70,11 @@ class Source(base.Source):
 
     def candidate(self, machine: Machine) -> Candidate:
         """Say whether there is anything to go by."""
-        if self._folder is not None and (self._folder / PAIRED).exists():
-            return Candidate(True, "a context was paired with this machine")
+        try:
+            if self._folder is not None and (self._folder / PAIRED).exists():
+                return Candidate(True, "a context was paired with this machine")
+        except PermissionError:
+            return Candidate(None, "only root may see whether a context was paired")
         if self._settings.key.get_secret_value() or self._settings.key_file:
             return Candidate(True, "the settings name a context")
         return Candidate(False, "waiting-for-pin: nothing was paired, and the settings name no context")
@@ -115,7 +118,7 @@ class Source(base.Source):
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise SourceRefused(f"cannot be read: {error.strerror}", where=str(path)) from None
+            raise SourceRefused(f"cannot be read: {error.strerror}", where=str(path), hint="run this as root") from None
 
     def _key(self) -> Key | None:
         where = "sources.cernvm_online.key"
