@@ -18,7 +18,7 @@ import structlog
 from ucvm_agent import cluster
 from ucvm_agent.errors import SourceUnavailable
 from ucvm_agent.events import State
-from ucvm_agent.retry import waits
+from ucvm_agent.retry import keep_trying
 from ucvm_agent.sources.base import Found
 from ucvm_agent.sources.cernvm_online import Source
 
@@ -68,22 +68,27 @@ async def complete(
 
 async def _fetch(source: Source, key: Key, settings: Settings, enter: Callable[[State, str], object]) -> Found:
     """Ask until there is an answer; after `sources.deadline` the state says what is missing."""
-    backoff = waits()
-    patience = asyncio.timeout(settings.sources.deadline)
-    reason = ""
-    with suppress(TimeoutError):
-        async with patience:
-            while True:
-                try:
-                    return await source.fetch_by(key)
-                except SourceUnavailable as error:
-                    reason = str(error)
-                await asyncio.sleep(backoff.next())
-    enter(State.DEGRADED, f"the context that the user-data names is missing: {reason or 'no answer yet'}")
-    while True:
-        await asyncio.sleep(settings.sources.search_pause)
-        with suppress(SourceUnavailable):
-            return await source.fetch_by(key)
+    answers: list[Found] = []
+    reason = "no answer yet"
+
+    async def ask() -> bool:
+        nonlocal reason
+        try:
+            answers.append(await source.fetch_by(key))
+        except SourceUnavailable as error:
+            reason = str(error)
+        return bool(answers)
+
+    try:
+        async with asyncio.timeout(settings.sources.deadline):
+            if not await ask():
+                await keep_trying(ask)
+    except TimeoutError:
+        enter(State.DEGRADED, f"the context that the user-data names is missing: {reason}")
+        while not answers:
+            await asyncio.sleep(settings.sources.search_pause)
+            await ask()
+    return answers[0]
 
 
 def _over(found: Found, online: Found) -> Found:
