@@ -1,11 +1,13 @@
 """What `[ucernvm-begin]` says to the bootloader, which has done it when this agent starts.
 
 The keys are read here so that nobody takes them for misspelt (references/ucernvm-boot.md, section 3). The one that
-concerns the running system is `cernvm_inject`, an archive that is unpacked over it.
+concerns the running system is `cernvm_inject`, an archive that is unpacked over it; those of a cluster are followed
+by the agent itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from ucvm_agent.contextualize.actions import ExtractArchive
 from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Frequency, Options, Reads, System
 
 _GZIP = b"\x1f\x8b"
+_PIN = re.compile(r"[a-z0-9]{12}")
 _MARKER = "/mnt/.rw/context/injected"
 
 
@@ -29,6 +32,12 @@ def _archive(value: Any) -> Any:
     return data
 
 
+def _cluster_pin(value: Any) -> Any:
+    if value and not _PIN.fullmatch(str(value)):
+        raise ValueError("expected a cluster PIN of 12 small letters and digits; there is no cluster without")
+    return value
+
+
 class BootloaderOptions(Options):
     """The settings of the bootloader; only `inject` has an effect here."""
 
@@ -37,7 +46,9 @@ class BootloaderOptions(Options):
     )
     cernvm_path: Annotated[Any, Reads("[ucernvm-begin] cernvm_path")] = None
     cluster_master: Annotated[Any, Reads("[ucernvm-begin] cvm_cluster_master")] = None
-    cluster_pin: Annotated[Any, Reads("[ucernvm-begin] cvm_cluster_pin")] = Field(None, repr=False)
+    cluster_pin: Annotated[Any, BeforeValidator(_cluster_pin), Reads("[ucernvm-begin] cvm_cluster_pin")] = Field(
+        None, repr=False
+    )
     service_url: Annotated[Any, Reads("[ucernvm-begin] cvm_service_url")] = None
     branch: Annotated[Any, Reads("[ucernvm-begin] cvmfs_branch")] = None
     cdn: Annotated[Any, Reads("[ucernvm-begin] cvmfs_cdn")] = None

@@ -32,6 +32,7 @@ ENVIRONMENT = "/etc/cernvm/environment.conf"
 PROFILE = "/etc/profile.d/ucvm-environment.sh"
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ONLINE_KEY = re.compile(r"\s*[0-9a-fA-F]{32}\s*(:|$)")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+")
 _SUFFIX = re.compile(r"\.(service|socket|target|timer|path|mount|automount)$")
 
@@ -64,8 +65,14 @@ def _user_command(value: str) -> str:
     return value
 
 
+def _online_key(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not _ONLINE_KEY.match(value.get_secret_value().replace("-", "")):
+        raise ValueError("expected the id of a context of CernVM Online (32 hexadecimal digits), or ID:SECRET")
+    return value
+
+
 class CernVMOptions(Options):
-    """The options of the plugin; `contextualization_key` is for a source that has still to come."""
+    """The options of the plugin; `contextualization_key` is followed by the agent itself."""
 
     organisations: Annotated[Plain, Reads("[cernvm] organisations")] = ""
     users: Annotated[SecretStr, Reads("[cernvm] users")] = SecretStr("")
@@ -82,7 +89,9 @@ class CernVMOptions(Options):
     contextualization_command: Annotated[
         str, AfterValidator(_user_command), Reads("[cernvm] contextualization_command")
     ] = ""
-    contextualization_key: Annotated[SecretStr | None, Reads("[cernvm] contextualization_key")] = None
+    contextualization_key: Annotated[
+        SecretStr | None, AfterValidator(_online_key), Reads("[cernvm] contextualization_key")
+    ] = None
 
 
 class CernVM(Contextualizer[CernVMOptions]):

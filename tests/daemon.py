@@ -58,6 +58,10 @@ class Controller:
         """Wait until the VM has said that often that it is in a state; return what it said last."""
         return await self._told(StateChanged, times, lambda body: body.state == wanted)
 
+    async def reason(self, part: str) -> StateChanged:
+        """Wait until the VM has given this as part of the reason of a state."""
+        return await self._told(StateChanged, 1, lambda body: part in body.reason)
+
     async def note(self) -> Note:
         """Wait for the first note."""
         return await self._told(Note, 1, lambda body: True)

@@ -34,8 +34,16 @@ ROOMS = {
 """What each room imports besides: its data come from there. `store` keeps what a source found."""
 
 HEAVY = {
-    "aiohttp": {"http.py", "sources/ec2.py", "sources/imds.py", "report/http.py"},
+    "aiohttp": {
+        "http.py",
+        "sources/ec2.py",
+        "sources/imds.py",
+        "sources/online_service.py",
+        "cluster_service.py",
+        "report/http.py",
+    },
     "slixmpp": {"xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "cryptography": set[str](),
     "yaml": {"userdata/cloud_config.py"},
     "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},
     "passlib": set[str](),

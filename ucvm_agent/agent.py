@@ -19,6 +19,7 @@ import structlog
 
 from ucvm_agent import sources
 from ucvm_agent.application import carry_out
+from ucvm_agent.completion import complete, recall
 from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
 from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
@@ -30,11 +31,15 @@ from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
+    from ucvm_agent.contextualization import Prepared
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
 
 log = structlog.get_logger()
+
+News = asyncio.Queue[tuple["Found", "Found | None"]]
+"""What is to be contextualized, and which earlier one it completes."""
 
 ACTION_SHARE = 0.7
 """Part of the stop timeout that running actions get, …"""
@@ -93,6 +98,7 @@ class Agent:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         with self._signals():
+            lock.listen(self._store.path.parent)
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._notify.heartbeat())
                 self._enter(State.BOOTING)
@@ -170,18 +176,49 @@ class Agent:
     # From source to state
 
     async def _work(self) -> None:
+        """Contextualize by each answer, and again when there is more to it."""
+        news: News = asyncio.Queue()
         try:
-            async for found in self._answers():
-                async with self._applying:
-                    await self._contextualize(found)
-                self._notify.ready()
-        except StoreError:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen(news))
+                current: Found | None = None
+                completion: asyncio.Task[None] | None = None
+                while True:
+                    found, completes = await news.get()
+                    if completes is not None and completes is not current:
+                        continue  # there is a newer answer already
+                    if completion is not None:
+                        completion.cancel()
+                    current = found
+                    async with self._applying:
+                        prepared = await self._contextualize(found)
+                    self._notify.ready()
+                    completion = group.create_task(self._complete(prepared, news)) if prepared else None
+        except* StoreError:
             raise
-        except Exception as error:  # a third party's code runs here, too; its error's text may hold a secret
+        except* Exception as errors:  # a third party's code runs here, too; its error's text may hold a secret
+            error: BaseException = errors
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
             kind = type(error).__name__
             log.error("internal error", error=kind, trace=trace(error))
             self._enter(State.FAILED, f"internal error: {kind} (please report it; the log tells where)")
             self._notify.ready()
+
+    async def _listen(self, news: News) -> None:
+        async for found in self._answers():
+            news.put_nowait((await asyncio.to_thread(recall, found, self._store), None))
+
+    async def _complete(self, prepared: Prepared, news: News) -> None:
+        """Wait for what the context waits for; if it will not come, the state says so."""
+        try:
+            more = await complete(prepared, self._settings, self._store, self._enter)
+        except (SourceError, SettingsError) as error:
+            waits_for = prepared.waits_for or "its cluster"
+            self._enter(State.DEGRADED, f"{waits_for} did not come: {error}")
+        else:
+            if more is not None:
+                news.put_nowait((more, prepared.found))
 
     async def _answers(self) -> AsyncIterator[Found]:
         """Yield what the source says, now and whenever it says something new.
@@ -201,7 +238,7 @@ class Agent:
                 self._notify.ready()
             found = await self._search()
         yield found
-        async for newer in sources.make(found.source, self._settings).changes():
+        async for newer in sources.make(found.source, self._settings, self._store.path.parent).changes():
             yield newer
 
     async def _search(self) -> Found:
@@ -210,14 +247,16 @@ class Agent:
             with suppress(SourceError):
                 return await discover(self._settings)
 
-    async def _contextualize(self, found: Found) -> None:
+    async def _contextualize(self, found: Found) -> Prepared | None:
+        """Carry out what user-data says; return it, or None if it cannot be used."""
         try:
-            prepared = await asyncio.to_thread(prepare, found, self._settings)
+            prepared = await asyncio.to_thread(prepare, found, self._settings, self._store)
         except (UserDataError, PlanError) as error:
             self._enter(State.FAILED, str(error))
-        else:
-            before = self._store.machine_id
-            await carry_out(prepared, self._settings, self._store, self._enter)
-            if self._store.machine_id != before:
-                # This disk was cloned: the connections have still the name of the machine that it was.
-                self._told.put_nowait(signal.SIGHUP)
+            return None
+        before = self._store.machine_id
+        await carry_out(prepared, self._settings, self._store, self._enter)
+        if self._store.machine_id != before:
+            # This disk was cloned: the connections have still the name of the machine that it was.
+            self._told.put_nowait(signal.SIGHUP)
+        return prepared

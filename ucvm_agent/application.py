@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ucvm_agent.cluster import hold_back
 from ucvm_agent.contextualize.apply import Applied, apply
 from ucvm_agent.events import ContextReceived, State
 from ucvm_agent.userdata.context import Problem, Severity
@@ -35,6 +36,8 @@ async def carry_out(
 ) -> Applied:
     """Remember the context, apply the plan, and enter the state that comes of it.
 
+    What waits for keys of the cluster, and what comes after that, is left out, and the state says so.
+
     Arguments:
         enter: enters a state of the VM for a reason.
 
@@ -45,13 +48,16 @@ async def carry_out(
     enter(State.CONTEXTUALIZING, f"user-data from {prepared.found.origin}")
     await asyncio.to_thread(store.keep_context, prepared.found, plan.context.digest, _received(prepared))
     applied = await apply(
-        plan,
+        hold_back(plan) if prepared.missing else plan,
         prepared.system,
         store,
         parallel=settings.contextualize.parallel,
         state_dir=store.path.parent,
     )
-    enter(*_verdict(plan, applied))
+    if prepared.waits_for:
+        enter(State.CONTEXTUALIZING, f"waiting for {prepared.waits_for}")
+    else:
+        enter(*_verdict(plan, applied))
     return applied
 
 

@@ -98,6 +98,12 @@ def parser() -> argparse.ArgumentParser:
         commands, "config", config, "print the settings in force and where each is set", [everywhere]
     )
     config_parser.add_argument("--json", action="store_true", help="for programs")
+    pair_parser = _command(commands, "pair", pair, "take a context from CernVM Online by its PIN", [everywhere])
+    pair_parser.add_argument("pin", metavar="PIN", nargs="?", help="PIN or context id; asked for if it is left out")
+    pair_parser.add_argument(
+        "--secret-stdin", action="store_true", help="read the context's secret from standard input"
+    )
+    pair_parser.add_argument("--console", action="store_true", help="stay on a console until a context is paired")
     return top
 
 
@@ -142,9 +148,9 @@ def dry_run(arguments: argparse.Namespace) -> int:
     from ucvm_agent.contextualization import discover, prepare
 
     settings = _settings(arguments)
-    prepared = prepare(asyncio.run(discover(settings)), settings)
+    found = asyncio.run(discover(settings))
     with _journal(settings) as journal:
-        shown = prepared.preview(journal)
+        shown = prepare(found, settings, journal).preview(journal)
     print(_rendered(shown, None, arguments), end="")
     return UserDataError.exit_code if shown.errors else 0
 
@@ -152,18 +158,24 @@ def dry_run(arguments: argparse.Namespace) -> int:
 def apply(arguments: argparse.Namespace) -> int:
     """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data."""
     from ucvm_agent.application import carry_out
+    from ucvm_agent.completion import recall
     from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
+    from ucvm_agent.events import State
     from ucvm_agent.store import lock
     from ucvm_agent.store.store import Store
 
     settings = _settings(arguments)
     path = state_file(settings)
     with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
-        prepared = prepare(asyncio.run(discover(settings)), settings)
+        prepared = prepare(recall(asyncio.run(discover(settings)), store), settings, store)
         shown = prepared.preview(store)
         applied = asyncio.run(carry_out(prepared, settings, store, store.enter))
+        if prepared.waits_for:
+            store.enter(State.DEGRADED, f"only the daemon waits for {prepared.waits_for}")
     print(_rendered(shown, applied, arguments), end="")
-    if applied.failed:
+    if prepared.waits_for:
+        print(f"ucvm-agent: not all is done: only the daemon waits for {prepared.waits_for}", file=sys.stderr)
+    if applied.failed or prepared.waits_for:
         return ActionError.exit_code
     return UserDataError.exit_code if shown.errors else 0
 
@@ -196,6 +208,19 @@ def config(arguments: argparse.Namespace) -> int:
 
     effective = _effective(arguments)
     print(show.settings_json(effective) if "json" in arguments else show.settings_text(effective))
+    return 0
+
+
+def pair(arguments: argparse.Namespace) -> int:
+    """Pair this machine with a context of CernVM Online, and let the daemon know."""
+    from ucvm_agent import console
+    from ucvm_agent import pair as pairing
+
+    settings = _settings(arguments)
+    if "console" in arguments:
+        console.run(settings)
+    else:
+        print(pairing.run(settings, getattr(arguments, "pin", None), from_stdin="secret_stdin" in arguments))
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent import sources
+from ucvm_agent.cluster import Membership, read_membership, without_premature
 from ucvm_agent.contextualize import registry
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.preview import Preview, preview
@@ -23,25 +25,49 @@ from ucvm_agent.errors import SourceError
 from ucvm_agent.sources.find import find
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.store import FILE_NAME
+from ucvm_agent.userdata.context import Context, Problem, Severity, parse_key
 from ucvm_agent.userdata.decode import decode
 
 if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
+    from ucvm_agent.sources.cernvm_online import Key
     from ucvm_agent.store.journal import Journal
 
 log = structlog.get_logger()
+
+NAMED_BY = "[cernvm] contextualization_key"
+"""The option that names a context of CernVM Online (references/amiconfig.md, section 8)."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All that is known before anything is changed."""
+    """All that is known before anything is changed.
+
+    Arguments:
+        membership: of a cluster, if the context says so.
+        named: another context, which the context names and which overrules it.
+    """
 
     found: Found
     system: System
     plan: Plan
+    membership: Membership | None = None
+    named: Key | None = None
+
+    @property
+    def waits_for(self) -> str:
+        """What is still to come from elsewhere before all is done, for people; empty if nothing is."""
+        if self.named:
+            return "the context of CernVM Online that the user-data names"
+        return f"keys of the cluster: {', '.join(sorted(self.missing))}" if self.missing else ""
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The keys of its cluster that the context still waits for."""
+        return self.plan.context.missing if self.membership else frozenset()
 
     def preview(self, journal: Journal | None) -> Preview:
         """Find out what would change now.
@@ -62,7 +88,8 @@ async def discover(settings: Settings, on_wait: Callable[[str], None] | None = N
         SettingsError: the settings name a source that does not exist.
         SourceError: none answered within `sources.deadline`.
     """
-    made = [sources.make(name, settings) for name in settings.sources.names]
+    folder = state_file(settings).parent
+    made = [sources.make(name, settings, folder) for name in settings.sources.names]
     rivals = [source for source in made if not source.adds]
     machine = await asyncio.to_thread(Machine.read)
     found = await find(rivals or made, machine, settings.sources.deadline, on_wait)
@@ -74,8 +101,11 @@ async def discover(settings: Settings, on_wait: Callable[[str], None] | None = N
     return found
 
 
-def prepare(found: Found, settings: Settings) -> Prepared:
+def prepare(found: Found, settings: Settings, journal: Journal | None = None) -> Prepared:
     """Decode the user-data and plan what it asks for; changes nothing.
+
+    Arguments:
+        journal: of what was done before, if there is one; it remembers the keys of the cluster.
 
     Raises:
         UserDataError: it cannot be used at all.
@@ -83,8 +113,33 @@ def prepare(found: Found, settings: Settings) -> Prepared:
     """
     system = System(settings.root)
     loaded = registry.load(settings)
-    plan = make_plan(decode(found), system, loaded.contextualizers, loaded.problems, disabled=loaded.disabled)
-    return Prepared(found, system, plan)
+    context = decode(found)
+    if membership := read_membership(context, settings.cluster):
+        context = decode(found, journal.cluster_keys(membership.name) if journal else {})
+    named = _named(found, context)
+    problems = [*loaded.problems, *_notes(context, named)]
+    plan = make_plan(context, system, loaded.contextualizers, problems, disabled=loaded.disabled)
+    return Prepared(found, system, without_premature(plan) if membership else plan, membership, named)
+
+
+def _named(found: Found, context: Context) -> Key | None:
+    """Return the context of CernVM Online that a context of another source names, if it does (amiconfig's way)."""
+    entry = context.entry(NAMED_BY)
+    if found.source == "cernvm_online" or entry is None or not isinstance(entry.value, str):
+        return None
+    from ucvm_agent.sources.cernvm_online import Key
+
+    with suppress(ValueError):  # the contextualizer that reads the option tells its writer
+        return Key.parse(entry.value)
+    return None
+
+
+def _notes(context: Context, named: Key | None) -> list[Problem]:
+    if not named:
+        return []
+    message = "the daemon fetches the context of CernVM Online that this names, and applies it over this user-data"
+    place = context.place(parse_key(NAMED_BY))
+    return [Problem(Severity.NOTE, place, message)]
 
 
 def state_file(settings: Settings) -> Path:

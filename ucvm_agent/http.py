@@ -46,6 +46,7 @@ async def session(
     ca_file: Path | None = None,
     verify: bool = True,
     link_local: bool = False,
+    hidden: str = "",
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """Open a session for requests to one or a few servers, and close it with all its connections.
 
@@ -58,6 +59,7 @@ async def session(
         ca_file: certificates to trust instead of the system's.
         verify: False accepts any certificate.
         link_local: the servers are on the local link, so no proxy of the environment can reach them.
+        hidden: a secret in the paths of URLs, which is not logged.
 
     Raises:
         SettingsError: `ca_file` cannot be used.
@@ -74,7 +76,7 @@ async def session(
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=not link_local,
-        trace_configs=[_trace()],
+        trace_configs=[_trace(hidden)],
     ) as opened:
         yield opened
 
@@ -106,6 +108,12 @@ def without_secrets(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+def certificate_fault(error: aiohttp.ClientError) -> str:
+    """Return what is wrong with a certificate that was not trusted, without the error's own text."""
+    cause = getattr(error, "certificate_error", error)
+    return str(getattr(cause, "verify_message", "")) or type(cause).__name__
+
+
 def _trusting(ca_file: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
@@ -116,45 +124,46 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
         ) from None
 
 
-def _trace() -> aiohttp.TraceConfig:
+def _trace(hidden: str) -> aiohttp.TraceConfig:
+    def shown(url: object) -> str:
+        text = without_secrets(str(url))
+        return text.replace(hidden, "***") if hidden else text
+
+    async def log_request(
+        _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestStartParams
+    ) -> None:
+        request.started = time.monotonic()
+        log.debug("http request", method=params.method, url=shown(params.url))
+
+    async def log_answer(
+        _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestEndParams
+    ) -> None:
+        log.debug(
+            "http answer",
+            method=params.method,
+            url=shown(params.url),
+            status=params.response.status,
+            bytes=params.response.content_length,
+            ms=_milliseconds(request),
+        )
+
+    async def log_failure(
+        _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        log.debug(
+            "http request failed",
+            method=params.method,
+            url=shown(params.url),
+            error=type(params.exception).__name__,
+            ms=_milliseconds(request),
+        )
+
     trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(_log_request)
-    trace.on_request_end.append(_log_answer)
-    trace.on_request_exception.append(_log_failure)
+    trace.on_request_start.append(log_request)
+    trace.on_request_end.append(log_answer)
+    trace.on_request_exception.append(log_failure)
     trace.on_request_redirect.append(_check_redirect)
     return trace
-
-
-async def _log_request(
-    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestStartParams
-) -> None:
-    request.started = time.monotonic()
-    log.debug("http request", method=params.method, url=without_secrets(str(params.url)))
-
-
-async def _log_answer(
-    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestEndParams
-) -> None:
-    log.debug(
-        "http answer",
-        method=params.method,
-        url=without_secrets(str(params.url)),
-        status=params.response.status,
-        bytes=params.response.content_length,
-        ms=_milliseconds(request),
-    )
-
-
-async def _log_failure(
-    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
-) -> None:
-    log.debug(
-        "http request failed",
-        method=params.method,
-        url=without_secrets(str(params.url)),
-        error=type(params.exception).__name__,
-        ms=_milliseconds(request),
-    )
 
 
 async def _check_redirect(

@@ -88,10 +88,20 @@ class Bootloader(Section):
     extra: str = Field("/cernvm/extra-user-data", description="its copy of the extra user-data")
 
 
+class CernvmOnline(Section):
+    """`[sources.cernvm_online]`: contexts of CernVM Online, paired by `ucvm-agent pair` or named here."""
+
+    url: str = Field("https://cernvm-online.cern.ch", description="the service")
+    key: SecretStr = Field(SecretStr(""), description="context to fetch: ID, or ID:SECRET if it is encrypted")
+    key_file: Path | None = Field(None, description="file with the key, instead of `key`")
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
+    insecure: bool = Field(False, description="true allows a URL of http, which gives contexts to whoever listens")
+
+
 class Sources(Section):
     """`[sources]`: where user-data is looked for."""
 
-    names: Names = Field(("ec2",), description="sources that may be asked")
+    names: Names = Field(("ec2", "cernvm_online"), description="sources that may be asked")
     deadline: float = Field(120.0, gt=0, description="seconds until the VM comes up without user-data")
     search_pause: float = Field(60.0, gt=0, description="seconds between searches once it is up without user-data")
     ec2: Ec2 = Ec2()
@@ -102,6 +112,20 @@ class Sources(Section):
     nocloud: NoCloud = NoCloud()
     opennebula: OpenNebula = OpenNebula()
     vsphere: VSphere = VSphere()
+    cernvm_online: CernvmOnline = CernvmOnline()
+
+
+class Cluster(Section):
+    """`[cluster]`: the PIN service through which the machines of a cluster find each other."""
+
+    service_url: str = Field(
+        "https://cernvm-online.cern.ch", description="the service, unless the context names another"
+    )
+    pause: float = Field(25.0, gt=0, description="seconds between two questions of a machine that waits")
+    jitter: float = Field(9.0, ge=0, description="most seconds that are added to a pause by chance")
+    deadline: float = Field(1500.0, gt=0, description="seconds until a machine goes on without its cluster")
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
+    insecure: bool = Field(False, description="true allows a service of http, to which whoever is in between may write")
 
 
 class Contextualize(Section):
@@ -164,6 +188,7 @@ class Settings(Section):
     log: Log = Log()
     sources: Sources = Sources()
     contextualize: Contextualize = Contextualize()
+    cluster: Cluster = Cluster()
     xmpp: Xmpp = Xmpp()
     http: Http = Http()
 

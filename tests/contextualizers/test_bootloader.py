@@ -41,3 +41,11 @@ def test_what_is_no_archive_is_an_error(system: System) -> None:
     assert ask(Bootloader(), block("cvmfs_tag=HEAD4", "cernvm_inject=bm8="), system).texts == [
         "error 3: [ucernvm-begin] cernvm_inject: expected base64 of a tar.gz archive, and this is no gzip"
     ]
+
+
+def test_a_cluster_pin_that_is_none_is_an_error(system: System) -> None:
+    """Since there would be no cluster, and nothing else would tell; the PIN itself is a secret."""
+    assert ask(Bootloader(), block("cvm_cluster_pin=abcdef123456"), system).texts == []
+    [text] = ask(Bootloader(), block("cvm_cluster_pin=Hunter2"), system).texts
+    assert "expected a cluster PIN of 12" in text
+    assert "Hunter2" not in text

@@ -13,11 +13,13 @@ from ucvm_agent.errors import SettingsError
 from ucvm_agent.nearest import suggest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Source
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"}) | frozenset(
-    {"azure_medium", "guestinfo", "local", "nocloud_seed"}
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "machine"}) | frozenset(
+    {"azure_medium", "guestinfo", "nocloud_seed", "online_context", "online_service"}
 )
 """Modules of this room that are no source."""
 
@@ -29,8 +31,11 @@ def names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__) if not module.ispkg and module.name not in _SUPPORT)
 
 
-def make(name: str, settings: Settings) -> Source:
+def make(name: str, settings: Settings, folder: Path | None = None) -> Source:
     """Make the source of that name with its part of the settings.
+
+    Arguments:
+        folder: of the agent's state, see `base.Source.make`.
 
     Raises:
         SettingsError: there is no such source.
@@ -39,5 +44,5 @@ def make(name: str, settings: Settings) -> Source:
     if name not in known:
         hint = suggest(name, known) or f"there are {', '.join(known)}"
         raise SettingsError(f"there is no source {name!r}", where="sources.names", hint=hint)
-    source: Source = import_module(f"{__name__}.{name}").Source(getattr(settings.sources, name))
+    source: Source = import_module(f"{__name__}.{name}").Source.make(settings.sources, folder)
     return source

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ucvm_agent.settings import Sources
     from ucvm_agent.sources.machine import Machine
 
 MAX_BODY = 16 * 1024 * 1024
@@ -86,6 +89,15 @@ class Source(ABC):
 
     adds: ClassVar[bool] = False
     """True if it adds to what another source gave (`add_to`), instead of being a rival."""
+
+    @classmethod
+    def make(cls, settings: Sources, folder: Path | None) -> Source:
+        """Make it with its section of the settings.
+
+        Arguments:
+            folder: of the agent's state, for a source that keeps something there; None = there is none.
+        """
+        return cls(getattr(settings, cls.name))  # type: ignore[call-arg]  # each source takes its own section
 
     def candidate(self, machine: Machine) -> Candidate:
         """Say from the machine's own signs whether this source is worth asking."""

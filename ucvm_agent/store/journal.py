@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ class Journal(Protocol):
     def journal(self, key: str, scope: str) -> JournalEntry | None:
         """Return what is known of an action, if it was ever started."""
 
+    def cluster_keys(self, cluster: str) -> dict[str, str]:
+        """Return the keys of a cluster that are remembered."""
+
 
 class SavedJournal:
     """The journal in a state file, for a dry run: nothing is changed, whether a daemon runs or not.
@@ -78,6 +82,14 @@ class SavedJournal:
             (key, scope),
         )
         return JournalEntry(*row) if row else None
+
+    def cluster_keys(self, cluster: str) -> dict[str, str]:
+        """Return the keys of a cluster that are remembered; none where an older version wrote the state."""
+        if self._row("SELECT 1 FROM sqlite_schema WHERE name = 'cluster_keys'", ()) is None:
+            return {}
+        query = "SELECT json_group_object(key, value) FROM cluster_keys WHERE cluster = ?"
+        row = self._row(query, (cluster,))
+        return dict(json.loads(row[0])) if row else {}
 
     def _row(self, query: str, arguments: tuple[str, ...]) -> tuple[Any, ...] | None:
         try:

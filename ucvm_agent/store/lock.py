@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint="run as root") from error
     try:
         _lock(descriptor, folder)
+        os.ftruncate(descriptor, 0)
         yield
     finally:
         os.close(descriptor)
@@ -50,6 +52,30 @@ def _lock(descriptor: int, folder: Path) -> None:
             where=str(folder),
             hint="see `ucvm-agent status`; SIGHUP makes the daemon contextualize again",
         ) from error
+
+
+def listen(folder: Path) -> None:
+    """Let others know that this process, which holds the lock, contextualizes again at SIGHUP."""
+    (folder / FILE_NAME).write_text(f"{os.getpid()}\n")
+
+
+def hang_up(folder: Path) -> bool:
+    """Make the daemon that holds the lock contextualize again; False if none does, or it does not listen yet."""
+    try:
+        number = int((folder / FILE_NAME).read_text())
+        # The descriptor stays with the process, whoever may get its number after it.
+        process = os.pidfd_open(number)
+    except (OSError, ValueError, OverflowError):
+        return False
+    try:
+        if not held(folder) or (folder / FILE_NAME).read_text() != f"{number}\n":
+            return False
+        signal.pidfd_send_signal(process, signal.SIGHUP)
+    except OSError:
+        return False
+    finally:
+        os.close(process)
+    return True
 
 
 def held(folder: Path) -> bool:

@@ -77,6 +77,14 @@ MIGRATIONS: tuple[str, ...] = (
         tried TEXT
     ) STRICT;
     """,
+    """
+    CREATE TABLE cluster_keys (
+        cluster TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (cluster, key)
+    ) STRICT;
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 

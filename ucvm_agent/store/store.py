@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -168,6 +168,25 @@ class Store:
             extra_data=row[6],
             pickup=row[7],
         )
+
+    # Keys of the cluster
+
+    def keep_cluster_keys(self, cluster: str, keys: Mapping[str, str]) -> None:
+        """Remember keys for later boots, when the service has forgotten them.
+
+        Arguments:
+            cluster: stands for the cluster, without giving its PIN away.
+        """
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO cluster_keys VALUES (?, ?, ?)",
+                ((cluster, key, value) for key, value in keys.items()),
+            )
+
+    def cluster_keys(self, cluster: str) -> dict[str, str]:
+        """Return the keys of a cluster that are remembered."""
+        with self._transaction() as db:
+            return dict(db.execute("SELECT key, value FROM cluster_keys WHERE cluster = ?", (cluster,)))
 
     # Journal of actions
 

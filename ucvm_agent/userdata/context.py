@@ -125,6 +125,7 @@ class Context:
         places: for each path in `values` (inner ones too) where it was written.
         problems: in the order of the text.
         pickup: an archive that came on a local medium, to be unpacked over the system.
+        missing: keys of the cluster that the user-data waits for (`placeholders.py`).
     """
 
     digest: str
@@ -135,6 +136,7 @@ class Context:
     problems: tuple[Problem, ...] = ()
     metadata: Metadata = field(default_factory=Metadata)
     pickup: bytes | None = field(default=None, repr=False)
+    missing: frozenset[str] = frozenset()
 
     def entry(self, key: str) -> Entry | None:
         """Return the value that was written for `key` (`hostname`, `a.b`, `[section] option`), if any."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from ucvm_agent.userdata.context import UCERNVM, Context, Frozen, Part, Place, S
 from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
 from ucvm_agent.userdata.merge import Mergers, take_mergers
 from ucvm_agent.userdata.piece import Piece
+from ucvm_agent.userdata.placeholders import fill
 from ucvm_agent.userdata.problems import Problems
 from ucvm_agent.userdata.scripts import find_unreached, read_boothook, read_script, rename
 from ucvm_agent.userdata.split import Region, split
@@ -46,6 +47,8 @@ class _Document:
 
     bounds: Bounds
     problems: Problems
+    keys: Mapping[str, str] | None = None
+    missing: dict[str, Place] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     boothooks: list[Script] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
@@ -67,18 +70,21 @@ class _Text:
         return Place(self.piece.name, region.start + 1, 1)
 
 
-def decode(found: Found) -> Context:
+def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
     """Decode what a source found.
 
     Everything that is wrong with it becomes a problem of the context, as long as the rest can be used.
+
+    Arguments:
+        keys: of the cluster, as far as they are known, for the places that wait for them; None = there is no cluster.
 
     Raises:
         BoundExceeded: it is larger or deeper, or has more parts, lines or values than the bounds allow.
     """
     problems = Problems()
-    vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, base64=False)
-    user = _read_document(USER_DATA, found.user_data, problems, base64=found.base64)
-    extra = _read_document(EXTRA_DATA, found.extra_data, problems, base64=False)
+    vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, keys, base64=False)
+    user = _read_document(USER_DATA, found.user_data, problems, keys, base64=found.base64)
+    extra = _read_document(EXTRA_DATA, found.extra_data, problems, keys, base64=False)
     documents = (vendor, user, extra)
     tree: Tree = {}
     for document in documents:
@@ -86,6 +92,8 @@ def decode(found: Found) -> Context:
     for document in documents:
         add_sections(tree, document.sections)
     parts = tuple(part for document in documents for part in document.parts)
+    missing = {key: place for document in documents for key, place in document.missing.items()}
+    _note_missing(missing, problems, in_cluster=keys is not None)
     values: dict[str, Frozen] = {key: freeze(plain(written)) for key, written in tree.items()}
     if found.user_data and not (values or user.scripts or user.boothooks or problems):
         problems.note(Place(USER_DATA), "there is nothing in the user-data", f"begin it with {EXPECTED}")
@@ -98,6 +106,7 @@ def decode(found: Found) -> Context:
         problems=problems.listed({part.name: position for position, part in enumerate(parts)}),
         metadata=found.metadata,
         pickup=found.pickup,
+        missing=frozenset(missing),
     )
 
 
@@ -106,8 +115,19 @@ def _digest(found: Found) -> str:
     return hashlib.sha256(b"".join(data for data in given if data)).hexdigest()
 
 
-def _read_document(name: str, data: bytes | None, problems: Problems, *, base64: bool) -> _Document:
-    document = _Document(Bounds(_PREFIXES[name]), problems)
+def _note_missing(missing: Mapping[str, Place], problems: Problems, *, in_cluster: bool) -> None:
+    for key, place in missing.items():
+        if in_cluster:
+            problems.note(place, f"this waits for the key {key} of the cluster, and so does what comes after it")
+        else:
+            hint = "name a cluster by cvm_cluster_pin"
+            problems.note(place, f"nothing replaces this placeholder for the key {key} of a cluster", hint)
+
+
+def _read_document(
+    name: str, data: bytes | None, problems: Problems, keys: Mapping[str, str] | None, *, base64: bool
+) -> _Document:
+    document = _Document(Bounds(_PREFIXES[name]), problems, keys)
     if data:
         piece = Piece(name, data)
         _read_piece(decode_said_base64(piece, problems) if base64 else piece, document)
@@ -121,7 +141,7 @@ def _read_piece(container: Piece, document: _Document) -> None:
         if declared is None and not is_undecided(piece.content_type):
             _skip(piece.place, f"a part of the type {piece.content_type}", document, "give it a type that is read")
             continue
-        raw = read_text(piece, document.problems)
+        raw = read_text(_fill(piece, document), document.problems)
         if raw is None:
             document.parts.append(Part(piece.name, piece.content_type or "application/octet-stream"))
             continue
@@ -138,6 +158,13 @@ def _read_piece(container: Piece, document: _Document) -> None:
         text = _Text(piece, raw.split("\n"), lines, regions)
         for region in regions:
             _READERS[region.format](text, region, document)
+
+
+def _fill(piece: Piece, document: _Document) -> Piece:
+    filled = fill(piece.data, document.keys)
+    for key, line in filled.missing:
+        document.missing.setdefault(key, Place(piece.name, line, 1))
+    return replace(piece, data=filled.data)
 
 
 def _read_cloud_config(text: _Text, region: Region, document: _Document) -> None:

@@ -67,7 +67,7 @@ def find_unreached(lines: Sequence[str]) -> int | None:
         if not quotation.inside:
             if left and inner_format(line) is Format.SCRIPT:
                 return position
-            elif line.strip() and not line.lstrip().startswith("#"):
+            if line.strip() and not line.lstrip().startswith("#"):
                 left = ends_by_itself([line])
         quotation.read(line)
     return None

@@ -1,0 +1,109 @@
+"""What a context waits for after it has been applied: another context that it names, and the keys of its cluster.
+
+Both come from a service that may be slow or away, so the boot does not wait for them. When they are there, the
+user-data is contextualized again with more in it; the journal lets that do only what differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from binascii import a2b_base64
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ucvm_agent import cluster
+from ucvm_agent.errors import SourceUnavailable
+from ucvm_agent.events import State
+from ucvm_agent.retry import keep_trying
+from ucvm_agent.sources.base import Found
+from ucvm_agent.sources.cernvm_online import Source
+
+if TYPE_CHECKING:
+    from ucvm_agent.contextualization import Prepared
+    from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.cernvm_online import Key
+    from ucvm_agent.store.store import Store
+
+log = structlog.get_logger()
+
+
+def recall(found: Found, store: Store) -> Found:
+    """Return what was found, with the context of CernVM Online that it named at an earlier boot, if it did."""
+    last = store.last_context()
+    if last is None or found.source == Source.name or last.source != Source.name or not found.user_data:
+        return found
+    return _over(found, last) if last.vendor_data == _raw(found) else found
+
+
+async def complete(
+    prepared: Prepared, settings: Settings, store: Store, enter: Callable[[State, str], object]
+) -> Found | None:
+    """Get what the context waits for, and play this machine's part in its cluster.
+
+    Arguments:
+        enter: enters a state of the VM for a reason.
+
+    Returns:
+        The same user-data with more in it or more known of it, to be contextualized again; None if it waits for
+        nothing more.
+
+    Raises:
+        SettingsError, SourceError: what it waits for will not come.
+    """
+    if prepared.named is not None:
+        source = Source(settings.sources.cernvm_online, store.path.parent)
+        return _over(prepared.found, await _fetch(source, prepared.named, settings, enter))
+    if (membership := prepared.membership) is None:
+        return None
+    if await cluster.join(membership, prepared.missing, settings.cluster, store):
+        return prepared.found
+    if membership.is_master and store.state is State.READY:
+        await cluster.announce(membership, settings.cluster, store)
+    return None
+
+
+async def _fetch(source: Source, key: Key, settings: Settings, enter: Callable[[State, str], object]) -> Found:
+    """Ask until there is an answer; after `sources.deadline` the state says what is missing."""
+    answers: list[Found] = []
+    reason = "no answer yet"
+
+    async def ask() -> bool:
+        nonlocal reason
+        try:
+            answers.append(await source.fetch_by(key))
+        except SourceUnavailable as error:
+            reason = str(error)
+        return bool(answers)
+
+    try:
+        async with asyncio.timeout(settings.sources.deadline):
+            if not await ask():
+                await keep_trying(ask)
+    except TimeoutError:
+        enter(State.DEGRADED, f"the context that the user-data names is missing: {reason}")
+        while not answers:
+            await asyncio.sleep(settings.sources.search_pause)
+            await ask()
+    return answers[0]
+
+
+def _over(found: Found, online: Found) -> Found:
+    """Lay a context of CernVM Online over the user-data that names it, which is handled first and overruled."""
+    if found.vendor_data:
+        log.warning("vendor data have no effect beside the context that the user-data names", source=found.source)
+    keys = dict.fromkeys((*found.metadata.public_keys, *online.metadata.public_keys))
+    return replace(
+        online, vendor_data=_raw(found), base64=False, metadata=replace(found.metadata, public_keys=tuple(keys))
+    )
+
+
+def _raw(found: Found) -> bytes:
+    data = found.user_data or b""
+    if found.base64:
+        with suppress(ValueError):
+            return a2b_base64(b"".join(data.split()), strict_mode=True)
+    return data
