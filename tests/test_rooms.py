@@ -35,7 +35,7 @@ ROOMS = {
 
 HEAVY = {
     "aiohttp": {"http.py", "sources/ec2.py", "sources/imds.py", "report/http.py"},
-    "slixmpp": {"xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "slixmpp": {"xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "yaml": {"userdata/cloud_config.py"},
     "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},
     "passlib": set[str](),
