@@ -42,7 +42,7 @@ HEAVY = {
         "cluster_service.py",
         "report/http.py",
     },
-    "slixmpp": {"xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "slixmpp": {"xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "cryptography": set[str](),
     "yaml": {"userdata/cloud_config.py"},
     "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},

@@ -169,6 +169,8 @@ class Agent:
         if self._draining and state is not State.STOPPED:
             return
         self._stamp.phase = state.value
+        # A commit on the loop, some ten of them in a boot: in a thread a stop would queue behind those of actions, and
+        # two states could change places.
         self._store.enter(state, reason)
         self._notify.status(f"{state}: {reason}" if reason else state.value)
         log.info("state changed", state=state.value, reason=reason or None)

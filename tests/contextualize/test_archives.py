@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ucvm_agent.contextualize.actions import archives
 from ucvm_agent.contextualize.actions.archives import check_members, read_members
 from ucvm_agent.contextualize.actions.base import Effect
-from ucvm_agent.contextualize.actions.files import ExtractArchive
+from ucvm_agent.contextualize.actions.extract import ExtractArchive
 from ucvm_agent.contextualize.rootfs import Kind, RootFS
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target

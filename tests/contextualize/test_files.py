@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.blocks import put_block
-from ucvm_agent.contextualize.actions.files import ExtractArchive, MakeDirectory, MakeLink, WriteFile
+from ucvm_agent.contextualize.actions.extract import ExtractArchive
+from ucvm_agent.contextualize.actions.files import MakeDirectory, MakeLink, WriteFile
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError

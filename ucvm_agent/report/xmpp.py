@@ -15,7 +15,8 @@ from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.stanzas import StanzaError, confirmed, event_message, read_error
-from ucvm_agent.xmpp.client import Connection, read_jid
+from ucvm_agent.xmpp.account import read_jid
+from ucvm_agent.xmpp.client import Connection
 
 ANSWER_SECONDS = 30.0
 """How long one `send` waits for the receipt; a later one is still taken."""

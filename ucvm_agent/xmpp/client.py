@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 from xml.etree.ElementTree import Element
 
 import structlog
-from slixmpp import JID, InvalidJID
 from slixmpp.stanza import Message, Presence
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler import Callback
@@ -19,9 +17,10 @@ from slixmpp.xmlstream.matcher import MatchXPath
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 from tenacity.wait import wait_base
 
-from ucvm_agent.errors import DeliveryDelayed, SettingsError
+from ucvm_agent.errors import DeliveryDelayed
 from ucvm_agent.retry import AWAY
 from ucvm_agent.settings import Xmpp
+from ucvm_agent.xmpp.account import explain, full_jid, read_jid, read_password, tls_context
 from ucvm_agent.xmpp.stream import Failure, Stream
 
 log = structlog.get_logger()
@@ -83,7 +82,7 @@ class Connection:
         self.lost = Failure("not connected yet")
         self.tried = asyncio.Event()
         self._settings = settings
-        self._jid = _full_jid(settings.jid, machine_id)
+        self._jid = full_jid(settings.jid, machine_id)
         self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in settings.controllers}
         self._away = away
         self._told = ""
@@ -166,7 +165,7 @@ class Connection:
             stream.password = await asyncio.to_thread(read_password, self._settings)
             stream.ssl_context = await asyncio.to_thread(tls_context, self._settings)
         except (OSError, ValueError) as error:
-            self._end(Failure(f"cannot use password or certificates: {_explain(error)}", lasting=True))
+            self._end(Failure(f"cannot use password or certificates: {explain(error)}", lasting=True))
             return
         if self._settings.host:
             stream.connect(self._settings.host, self._settings.port)
@@ -237,7 +236,7 @@ class Connection:
 
     def _on_refused(self, error: object) -> None:
         if isinstance(error, OSError):
-            self._failure = Failure(f"cannot connect: {_explain(error)}")
+            self._failure = Failure(f"cannot connect: {explain(error)}")
         else:  # slixmpp names the domain, whatever it looked up
             name = self._settings.host or self._jid.domain
             self._failure = Failure(f"cannot find the address of {name} (check the DNS and xmpp.host)")
@@ -286,55 +285,3 @@ class Connection:
         self.tried.set()
         for listener in self._listeners:
             listener.session_lost(failure.reason)
-
-
-def read_password(settings: Xmpp) -> str:
-    """Return the password, from its file if there is one; the file is read at each login.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not text.
-    """
-    if settings.password_file is not None:
-        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    return settings.password.get_secret_value()
-
-
-def tls_context(settings: Xmpp) -> ssl.SSLContext:
-    """Return how the server is to be verified.
-
-    Raises:
-        OSError: the file of certificates cannot be read or holds none.
-    """
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def read_jid(text: str, where: str) -> JID:
-    """Return an address of the settings.
-
-    Raises:
-        SettingsError: it is none; `where` names the setting.
-    """
-    try:
-        return JID(text)
-    except InvalidJID as error:
-        raise SettingsError(f"not a JID: {text}", where=where, hint="write it as user@domain") from error
-
-
-def _full_jid(text: str, machine_id: str) -> JID:
-    jid = read_jid(text, "xmpp.jid")
-    if not jid.user or not jid.domain:
-        raise SettingsError("not an account's JID", where="xmpp.jid", hint="write it as user@domain")
-    return jid if jid.resource else JID(f"{text}/ucvm-{machine_id[:8]}")
-
-
-def _explain(error: OSError | ValueError) -> str:
-    """Return the cause in the words of the system; asyncio's own repeat its arguments."""
-    if not isinstance(error, OSError) or not error.errno or isinstance(error, ssl.SSLError):
-        return str(error)
-    reason = os.strerror(error.errno)
-    return f"{error.filename}: {reason}" if error.filename else reason

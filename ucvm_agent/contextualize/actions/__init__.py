@@ -7,7 +7,8 @@ say what it would change, apply itself atomically, and be found already done.
 from ucvm_agent.contextualize.actions.accounts import EnsureGroup, EnsureUser
 from ucvm_agent.contextualize.actions.authorized_keys import AuthorizeKeys
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
-from ucvm_agent.contextualize.actions.files import ExtractArchive, MakeDirectory, MakeLink, WriteFile
+from ucvm_agent.contextualize.actions.extract import ExtractArchive
+from ucvm_agent.contextualize.actions.files import MakeDirectory, MakeLink, WriteFile
 from ucvm_agent.contextualize.actions.machine import EnableUnit, RestartUnit, SetHostname
 from ucvm_agent.contextualize.actions.run import RunCommand, RunScript
 
