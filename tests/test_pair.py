@@ -6,6 +6,7 @@ import asyncio
 import os
 import pty
 import sys
+import termios
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -77,6 +78,10 @@ class Terminal:
 
     async def __aenter__(self) -> Terminal:
         self._descriptor, other = pty.openpty()
+        # On ^C the kernel drops what is not read yet, perhaps also the prompt that answers it.
+        attributes = termios.tcgetattr(other)
+        attributes[3] |= termios.NOFLSH
+        termios.tcsetattr(other, termios.TCSANOW, attributes)
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=other, stdout=other, stderr=other, env={"TERM": "dumb", "PATH": os.defpath}
         )
