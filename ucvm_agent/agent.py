@@ -156,14 +156,14 @@ class Agent:
             _check(settings)
         except SettingsError as error:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
-            self._store.emit(Note(message=f"settings were not taken over: {error}"))
+            self._store.events.emit(Note(message=f"settings were not taken over: {error}"))
             return
         if state_file(settings) != state_file(self._settings):
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
         log.info("settings were read again")
-        self._store.emit(Note(message="settings were read again"))
+        self._store.events.emit(Note(message="settings were read again"))
 
     def _enter(self, state: State, reason: str = "") -> None:
         if self._draining and state is not State.STOPPED:
@@ -233,7 +233,7 @@ class Agent:
         except SourceError as error:
             remembered = await asyncio.to_thread(self._store.last_context)
             if remembered:
-                self._store.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
+                self._store.events.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
                 yield remembered
             else:
                 self._enter(State.DEGRADED, f"no user-data: {error}")

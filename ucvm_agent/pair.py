@@ -80,11 +80,11 @@ def pair(settings: Settings, ticket: Ticket, secret: Callable[[], str]) -> str:
         try:
             text = _fetch(settings, ticket, secret, store.machine_id)
         except SourceError as error:
-            store.emit(Note(message=f"{Source.name}: {_word(error)}: {error.message}"))
+            store.events.emit(Note(message=f"{Source.name}: {_word(error)}: {error.message}"))
             raise
         name = read_context(text).name or "without a name"
         keep(path.parent, text)
-        store.emit(Note(message=f"{Source.name}: paired with the context {name}"))
+        store.events.emit(Note(message=f"{Source.name}: paired with the context {name}"))
     if lock.hang_up(path.parent):
         return f"Paired with the context {name}; the agent contextualizes this machine now: see `ucvm-agent status`."
     return f"Paired with the context {name}; no agent is running here, it is used at the next start."

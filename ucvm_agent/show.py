@@ -15,9 +15,9 @@ from ucvm_agent.settings import leaves
 if TYPE_CHECKING:
     from ucvm_agent.layers import Effective
     from ucvm_agent.settings import Settings
+    from ucvm_agent.store.events import Delivery
     from ucvm_agent.store.journal import JournalEntry, Outcome
     from ucvm_agent.store.status import Status
-    from ucvm_agent.store.store import Delivery
 
 DIGEST_LENGTH = 12
 """Characters of a digest that are shown to people."""

@@ -41,7 +41,7 @@ class Machine:
     def __post_init__(self) -> None:
         self.system = System(self.root)
         self.store = Store(self.state / "state.db", "boot-1")
-        self.store.add_reporter("test")
+        self.store.events.add_reporter("test")
 
     def boot(self) -> None:
         self.store.close()
@@ -57,9 +57,9 @@ class Machine:
     def events(self) -> list[AnyBody]:
         """Return what was reported since the last call."""
         bodies = []
-        while event := self.store.next_event("test"):
+        while event := self.store.events.next_event("test"):
             bodies.append(event.body)
-            self.store.delivered("test", event)
+            self.store.events.delivered("test", event)
         return bodies
 
 

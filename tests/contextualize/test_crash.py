@@ -138,7 +138,7 @@ def machine(tmp_path: Path) -> Machine:
     (root / "etc/motd").write_text("one line\n")
     state = tmp_path / "state"
     with closing(Store(state / "state.db", "boot-1")) as store:
-        store.add_reporter("test")
+        store.events.add_reporter("test")
     return Machine(root, state)
 
 

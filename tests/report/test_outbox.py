@@ -56,7 +56,7 @@ async def test_events_arrive_in_order_from_before_and_during_the_run(store: Stor
     reporter = Scripted("a")
     async with outbox(store, reporter).running() as running:
         store.enter(State.READY)
-        await asyncio.to_thread(store.emit, Note(message="from a thread"))
+        await asyncio.to_thread(store.events.emit, Note(message="from a thread"))
         assert await running.drain(5)
     assert reporter.got == [1, 2, 3]
     assert reporter.closed
@@ -67,20 +67,20 @@ async def test_a_controller_that_is_away_holds_up_nobody(store: Store) -> None:
     patient, silent = Scripted("patient", [DeliveryDelayed("away")] * 5), Silent("silent")
     async with outbox(store, silent, patient).running() as running:
         for number in range(3):
-            store.emit(Note(message=str(number)))
+            store.events.emit(Note(message=str(number)))
         async with asyncio.timeout(5):
             assert [await patient.delivered.get() for _ in range(3)] == [1, 2, 3]
         assert not await running.drain(0.05)
     assert patient.asked == 8
-    assert store.next_event("silent") is not None
+    assert store.events.next_event("silent") is not None
 
 
 async def test_a_refused_event_is_counted_and_passed_over(store: Store) -> None:
     """The next one is not held up by it."""
     reporter = Scripted("a", [DeliveryRefused("never")])
     async with outbox(store, reporter).running() as running:
-        store.emit(Note(message="bad"))
-        store.emit(Note(message="good"))
+        store.events.emit(Note(message="bad"))
+        store.events.emit(Note(message="good"))
         assert await running.drain(5)
     assert reporter.got == [2]
     assert delivery(store, "a") == (2, 1)
@@ -88,11 +88,11 @@ async def test_a_refused_event_is_counted_and_passed_over(store: Store) -> None:
 
 async def test_a_restart_goes_on_where_it_was(store: Store) -> None:
     """What a controller has is not sent again; what it lacks is."""
-    store.emit(Note(message="1"))
+    store.events.emit(Note(message="1"))
     first = Scripted("a")
     async with outbox(store, first).running() as running:
         assert await running.drain(5)
-    store.emit(Note(message="2"))
+    store.events.emit(Note(message="2"))
     second = Scripted("a")
     async with outbox(store, second).running() as running:
         assert await running.drain(5)
@@ -105,14 +105,14 @@ async def test_a_controller_that_left_the_settings_holds_back_nothing(store: Sto
         pass
     async with outbox(store, Scripted("new")).running() as running:
         assert await running.drain(5)
-    assert store.next_event("old") is None
+    assert store.events.next_event("old") is None
 
 
 async def test_a_hint_ends_the_waiting(store: Store) -> None:
     """When the connection is back, nobody waits for the end of a five-minute pause."""
     reporter = Scripted("a", [DeliveryDelayed("away", after=300.0)])
     async with outbox(store, reporter).running():
-        store.emit(Note(message="1"))
+        store.events.emit(Note(message="1"))
         async with asyncio.timeout(5):
             await reporter.delayed.wait()
             reporter.again.set()
@@ -144,6 +144,6 @@ def test_controllers_come_from_the_settings() -> None:
 
 def delivery(store: Store, reporter: str) -> tuple[int, int]:
     """Return how far a controller has been told, and how many events it refused."""
-    row = store._db_row("SELECT seq, refused FROM deliveries WHERE reporter = ?", (reporter,))
+    row = store._database.row("SELECT seq, refused FROM deliveries WHERE reporter = ?", (reporter,))
     assert row is not None
     return row[0], row[1]

@@ -74,7 +74,7 @@ async def received(controller: Controller, count: int) -> list[str]:
 def emit(store: Store, prefix: str) -> list[str]:
     texts = [f"{prefix}{number}" for number in range(EVENTS)]
     for text in texts:
-        store.emit(Note(message=text))
+        store.events.emit(Note(message=text))
     return texts
 
 
@@ -124,7 +124,7 @@ async def test_an_agent_that_was_killed_repeats_what_it_is_unsure_of(store: Stor
     """The same event comes under the same id, so the controller can drop it."""
     async with controller(prosody, confirm="") as jm:
         async with Agent(store, prosody).running():
-            store.emit(Note(message="once"))
+            store.events.emit(Note(message="once"))
             await received(jm, 1)
         async with Agent(store, prosody).running():
             async with asyncio.timeout(10):
@@ -180,9 +180,9 @@ async def test_an_unknown_controller_is_a_reason_and_not_the_end(store: Store, p
     """The server's error is told; the event waits for somebody to mend the settings."""
     agent = Agent(store, prosody, controllers="nobody")
     async with agent.running() as outbox:
-        store.emit(Note(message="x"))
+        store.events.emit(Note(message="x"))
         assert not await outbox.drain(1)
-        event = store.next_event(agent.reporters[0].name)
+        event = store.events.next_event(agent.reporters[0].name)
         assert event is not None
         with pytest.raises(DeliveryDelayed, match="cannot be reached: service-unavailable"):
             await agent.reporters[0].send(event)
@@ -191,7 +191,7 @@ async def test_an_unknown_controller_is_a_reason_and_not_the_end(store: Store, p
 async def test_only_the_controller_s_account_confirms(store: Store, prosody: Prosody) -> None:
     """Somebody who learns an id cannot make an event disappear."""
     agent = Agent(store, prosody)
-    store.emit(Note(message="x"))
+    store.events.emit(Note(message="x"))
     async with controller(prosody, confirm="") as jm, controller(prosody, "mon") as eve, agent.running() as outbox:
         await received(jm, 1)
         (identity,) = jm.copies
@@ -205,7 +205,7 @@ async def test_silence_is_followed_by_a_copy_after_ten_minutes(store: Store, pro
     """And not before."""
     agent = Agent(store, prosody)
     async with controller(prosody, confirm="") as jm, agent.running() as outbox:
-        store.emit(Note(message="x"))
+        store.events.emit(Note(message="x"))
         await received(jm, 1)
         agent.now = REPEAT_SECONDS - 1
         await poke(agent, store)
@@ -219,7 +219,7 @@ async def test_silence_is_followed_by_a_copy_after_ten_minutes(store: Store, pro
 
 async def poke(agent: Agent, store: Store) -> None:
     """Let the reporter look once at the event that is under way."""
-    event = store.next_event(agent.reporters[0].name)
+    event = store.events.next_event(agent.reporters[0].name)
     assert event is not None
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(agent.reporters[0].send(event), 0.2)
@@ -228,7 +228,7 @@ async def poke(agent: Agent, store: Store) -> None:
 async def test_an_error_of_the_controller_is_judged_by_its_type(store: Store, prosody: Prosody) -> None:
     """`modify` refuses the event for good; anything else only delays it."""
     agent = Agent(store, prosody)
-    first, second = store.emit(Note(message="1")), store.emit(Note(message="2"))
+    first, second = store.events.emit(Note(message="1")), store.events.emit(Note(message="2"))
     (reporter,) = agent.reporters
     ear = Ear()
     agent.connection.listen(ear)
@@ -254,8 +254,8 @@ async def test_an_error_of_the_controller_is_judged_by_its_type(store: Store, pr
 async def test_an_event_that_the_server_would_not_take_is_refused(store: Store, prosody: Prosody) -> None:
     """It would end the stream, again and again."""
     async with controller(prosody) as jm, Agent(store, prosody).running():
-        store.emit(Note(message="x" * 100_000))
-        store.emit(Note(message="next"))
+        store.events.emit(Note(message="x" * 100_000))
+        store.events.emit(Note(message="next"))
         assert await received(jm, 1) == ["next"]
 
 

@@ -16,7 +16,7 @@ from ucvm_agent.store.store import Store
 
 def sound(path: Path) -> None:
     store = Store(path, "boot")
-    store.add_reporter("c")
+    store.events.add_reporter("c")
     store.close()
 
 
@@ -109,4 +109,4 @@ def test_a_writer_that_another_holds_up_says_so(tmp_path: Path, monkeypatch: pyt
     with closing(Store(path, "boot")) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy):
-            store.add_reporter("d")
+            store.events.add_reporter("d")

@@ -20,7 +20,7 @@ from ucvm_agent.store.store import Store
 def test_status_tells_the_whole_story(tmp_path: Path) -> None:
     """State, source, what was done and what failed, and who still waits for what."""
     store = Store(tmp_path / "state.db", "boot-1")
-    store.add_reporter("xmpp:jm@example.org")
+    store.events.add_reporter("xmpp:jm@example.org")
     store.enter(State.CONTEXTUALIZING)
     body = ContextReceived(source="ec2", origin="url", instance_id="i-1", digest="d", errors=1, problems=("error: p",))
     store.keep_context(Found("ec2", "url", b"x", metadata=Metadata("i-1")), "d", body)
@@ -29,7 +29,7 @@ def test_status_tells_the_whole_story(tmp_path: Path) -> None:
     store.adopt([("kept", "i-1")], "d")
     store.record(JournalEntry("k", "i-1", "scripts", "script", "s", "failed", "run", "exit status 3"), "d")
     store.enter(State.DEGRADED, "script s: exit status 3")
-    store.undelivered("xmpp:jm@example.org", "connection refused")
+    store.events.undelivered("xmpp:jm@example.org", "connection refused")
     status = read(store.path)
     assert (status.state, status.reason, status.since != "") == (State.DEGRADED, "script s: exit status 3", True)
     assert (status.source, status.instance_id, status.boot_id, status.boots) == ("ec2", "i-1", "boot-1", 1)

@@ -16,8 +16,9 @@ import pytest
 
 from ucvm_agent.events import ActionEnded, ContextReceived, Note, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.store.events import KEPT_EVENTS
 from ucvm_agent.store.journal import JournalEntry
-from ucvm_agent.store.store import KEPT_EVENTS, Store
+from ucvm_agent.store.store import Store
 
 
 @pytest.fixture
@@ -43,9 +44,9 @@ def test_state_file_is_private(store: Store) -> None:
 
 def test_a_change_of_state_is_one_event_and_a_repetition_none(store: Store) -> None:
     """Entering the state that holds already, for the same reason, tells nobody anything."""
-    store.add_reporter("c")
+    store.events.add_reporter("c")
     told: list[bool] = []
-    store.on_event = lambda: told.append(True)
+    store.events.on_event = lambda: told.append(True)
     first = store.enter(State.BOOTING)
     assert store.enter(State.BOOTING) is None
     second = store.enter(State.DEGRADED, "no user-data")
@@ -57,47 +58,47 @@ def test_a_change_of_state_is_one_event_and_a_repetition_none(store: Store) -> N
 
 def test_each_controller_gets_each_event_once_and_in_order(store: Store) -> None:
     """A controller that is away holds up nobody else; one that refuses an event gets the next."""
-    store.add_reporter("fast")
-    store.add_reporter("away")
-    sent = [store.emit(Note(message=str(number))) for number in range(3)]
+    store.events.add_reporter("fast")
+    store.events.add_reporter("away")
+    sent = [store.events.emit(Note(message=str(number))) for number in range(3)]
     for event in sent:
-        assert store.next_event("fast") == event
-        store.delivered("fast", event, refused=event.seq == 2)
-    assert store.next_event("fast") is None
-    assert store.next_event("away") == sent[0]
+        assert store.events.next_event("fast") == event
+        store.events.delivered("fast", event, refused=event.seq == 2)
+    assert store.events.next_event("fast") is None
+    assert store.events.next_event("away") == sent[0]
 
 
 def test_outbox_is_bounded_by_what_was_delivered(store: Store) -> None:
     """Events that every controller has go in time; one that somebody lacks never does."""
-    store.add_reporter("away")
-    first = store.emit(Note(message="first"))
+    store.events.add_reporter("away")
+    first = store.events.emit(Note(message="first"))
     for number in range(KEPT_EVENTS + 10):
-        last = store.emit(Note(message=str(number)))
-    assert store.next_event("away") == first
-    store.delivered("away", last)
-    store.emit(Note(message="one more"))
-    store.add_reporter("new")
-    oldest = store.next_event("new")
+        last = store.events.emit(Note(message=str(number)))
+    assert store.events.next_event("away") == first
+    store.events.delivered("away", last)
+    store.events.emit(Note(message="one more"))
+    store.events.add_reporter("new")
+    oldest = store.events.next_event("new")
     assert oldest is not None
     assert oldest.seq == last.seq + 1 - KEPT_EVENTS + 1
 
 
 def test_a_forgotten_controller_holds_back_nothing(store: Store) -> None:
     """A controller that the settings no longer name is dropped."""
-    store.add_reporter("old")
-    store.emit(Note(message="x"))
-    store.keep_reporters({"new"})
-    assert store.next_event("old") is None
+    store.events.add_reporter("old")
+    store.events.emit(Note(message="x"))
+    store.events.keep_reporters({"new"})
+    assert store.events.next_event("old") is None
 
 
 def test_an_event_of_another_version_holds_up_nothing(store: Store) -> None:
     """What this version cannot read counts as refused, and the next one is delivered."""
-    store.add_reporter("c")
-    store.emit(Note(message="old"))
+    store.events.add_reporter("c")
+    store.events.emit(Note(message="old"))
     with closing(sqlite3.connect(store.path)) as db, db:
         db.execute("""UPDATE events SET document = '{"kind": "of old"}'""")
-    event = store.emit(Note(message="new"))
-    assert store.next_event("c") == event
+    event = store.events.emit(Note(message="new"))
+    assert store.events.next_event("c") == event
 
 
 def test_a_cloned_disk_becomes_another_machine(store: Store) -> None:
@@ -174,13 +175,13 @@ def test_kill_9_loses_nothing_that_was_committed(tmp_path: Path) -> None:
                 printed = int(child.stdout.readline())
             os.kill(child.pid, signal.SIGKILL)
         store = Store(path, "boot")
-        store.add_reporter("c")
+        store.events.add_reporter("c")
         sequence = []
-        while event := store.next_event("c"):
+        while event := store.events.next_event("c"):
             sequence.append(event.seq)
             assert isinstance(event.body, StateChanged)
             state = event.body.state
-            store.delivered("c", event)
+            store.events.delivered("c", event)
         assert sequence == list(range(last + 1, sequence[-1] + 1))
         assert sequence[-1] >= printed
         assert store.state == state

@@ -158,7 +158,7 @@ class _Run:
             skipped=applied.skipped,
             seconds=round(seconds, 3),
         )
-        await asyncio.to_thread(self.store.emit, event)
+        await asyncio.to_thread(self.store.events.emit, event)
         return applied
 
     def _tidy_up(self) -> None:

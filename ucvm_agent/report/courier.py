@@ -68,7 +68,7 @@ class Courier:
         # Both before looking, so that what is set while we look is not lost.
         self._wake.clear()
         self._reporter.again.clear()
-        event = await asyncio.to_thread(self._store.next_event, name)
+        event = await asyncio.to_thread(self._store.events.next_event, name)
         if event is None:
             if not self._wake.is_set():
                 self._idle.set()
@@ -78,9 +78,9 @@ class Courier:
             await self._send(event)
         except DeliveryRefused as error:
             log.warning("event refused", controller=name, event_id=event.id, reason=str(error))
-            await asyncio.to_thread(self._store.delivered, name, event, refused=True, error=str(error))
+            await asyncio.to_thread(self._store.events.delivered, name, event, refused=True, error=str(error))
         else:
-            await asyncio.to_thread(self._store.delivered, name, event)
+            await asyncio.to_thread(self._store.events.delivered, name, event)
         if self._error:
             log.info("controller is back", controller=name)
             self._error = ""
@@ -105,7 +105,7 @@ class Courier:
 
     async def _pause(self, seconds: float) -> None:
         with suppress(StoreError):
-            await asyncio.to_thread(self._store.undelivered, self._reporter.name, self._error)
+            await asyncio.to_thread(self._store.events.undelivered, self._reporter.name, self._error)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._reporter.again.wait()

@@ -29,7 +29,7 @@ class Outbox:
     """The couriers of all controllers.
 
     Arguments:
-        store: of the VM; its `on_event` is ours while the outbox runs.
+        store: of the VM; `on_event` of its events is ours while the outbox runs.
         reporters: the controllers.
         away: waiting times while a controller is away.
     """
@@ -66,11 +66,11 @@ class Outbox:
             if self._reporters.connection is not None:
                 tasks.append(group.create_task(self._reporters.connection.run()))
                 tasks.append(group.create_task(self._show_state(self._reporters.connection)))
-            self._store.on_event = wake_from_any_thread
+            self._store.events.on_event = wake_from_any_thread
             try:
                 yield self
             finally:
-                self._store.on_event = _ignore
+                self._store.events.on_event = _ignore
                 for task in tasks:
                     task.cancel()
 
@@ -92,9 +92,9 @@ class Outbox:
 
     def _register(self) -> None:
         names = [reporter.name for reporter in self._reporters.each]
-        self._store.keep_reporters(set(names))
+        self._store.events.keep_reporters(set(names))
         for name in names:
-            self._store.add_reporter(name)
+            self._store.events.add_reporter(name)
 
     async def _show_state(self, connection: Connection) -> None:
         """Keep the state in the VM's presence, where everybody who watches the VM sees it."""

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from ucvm_agent.errors import StoreAbsent
 from ucvm_agent.events import State
+from ucvm_agent.store.events import Delivery
 from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.schema import open_reader, translated
-from ucvm_agent.store.store import Delivery
 
 SETTLED = (State.READY, State.WORKING, State.DEGRADED, State.FAILED, State.STOPPED)
 """States that a VM stays in by itself; the others end sooner or later."""
