@@ -46,8 +46,8 @@ async def daemon(tmp_path: Path, scratch_root: Path) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-def ec2(imds: Imds) -> dict[str, object]:
-    return {"endpoints": [imds.url]}
+def ec2(imds: Imds) -> dict[str, dict[str, object]]:
+    return {"sources": {"names": ["ec2"]}, "sources.ec2": {"endpoints": [imds.url]}}
 
 
 def file_of(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
@@ -59,7 +59,7 @@ def file_of(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
 async def test_from_start_to_stop(controller: Controller, daemon: Daemon) -> None:
     """It finds its user-data, becomes what that says, tells its controller each step, and stops in good order."""
     async with Imds(CONTEXT) as imds:
-        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        daemon.configure(controller, **ec2(imds))
         await daemon.start()
         code, _, _ = await daemon.command("status", "--wait")
         assert code == 0
@@ -80,7 +80,7 @@ async def test_from_start_to_stop(controller: Controller, daemon: Daemon) -> Non
 async def test_a_second_start_does_nothing_twice(controller: Controller, daemon: Daemon) -> None:
     """The same context again changes nothing, and says so."""
     async with Imds(CONTEXT) as imds:
-        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        daemon.configure(controller, **ec2(imds))
         for times in (1, 2):
             await daemon.start()
             await controller.state("ready", times=times)
@@ -256,7 +256,7 @@ async def test_a_cloned_disk_becomes_a_machine_of_its_own(controller: Controller
     context = b"#!/bin/sh\necho ran >> /var/log/script\n"
     for times, instance in enumerate(("i-0123456789abcdef0", "i-0fedcba9876543210"), start=1):
         async with Imds(context, instance_id=instance) as imds:
-            daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+            daemon.configure(controller, **ec2(imds))
             await daemon.start()
             await controller.state("ready", times=times)
             if times == 2:
@@ -309,7 +309,7 @@ async def test_systemd_is_told(controller: Controller, daemon: Daemon, tmp_path:
 async def test_no_secret_is_left_behind(controller: Controller, daemon: Daemon) -> None:
     """Neither log nor events nor output hold a password or token; only the protected state holds the user-data."""
     async with Imds(CONTEXT) as imds:
-        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        daemon.configure(controller, **ec2(imds))
         _, plan, _ = await daemon.command("--dry-run")
         await daemon.start()
         await controller.state("ready")

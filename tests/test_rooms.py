@@ -34,7 +34,7 @@ ROOMS = {
 """What each room imports besides: its data come from there. `store` keeps what a source found."""
 
 HEAVY = {
-    "aiohttp": {"http.py", "sources/ec2.py", "sources/imds.py", "report/http.py"},
+    "aiohttp": {"http.py", "sources/ec2.py", "sources/service.py", "report/http.py"},
     "slixmpp": {"xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "yaml": {"userdata/cloud_config.py"},
     "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},

@@ -25,6 +25,7 @@ from ucvm_agent.userdata.decode import decode
 if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
+    from ucvm_agent.sources.survey import Surveyed
     from ucvm_agent.store.journal import Journal
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -57,9 +58,22 @@ async def discover(settings: Settings, on_wait: Callable[[str], None] | None = N
         SettingsError: the settings name a source that does not exist.
         SourceError: none answered within `sources.deadline`.
     """
-    candidates = [sources.make(name, settings) for name in settings.sources.names]
+    candidates = sources.make_all(settings)
     machine = await asyncio.to_thread(Machine.read)
-    return await find(candidates, machine, settings.sources.deadline, on_wait)
+    chosen = sources.chosen(settings)
+    return await find(candidates, machine, settings.sources.deadline, on_wait, chosen=chosen)
+
+
+async def survey_sources(settings: Settings) -> list[Surveyed]:
+    """Ask all sources that may be asked, not only until one answers.
+
+    Raises:
+        SettingsError: the settings name a source that does not exist.
+    """
+    from ucvm_agent.sources.survey import survey
+
+    machine = await asyncio.to_thread(Machine.read)
+    return await survey(sources.make_all(settings), machine, chosen=sources.chosen(settings))
 
 
 def prepare(found: Found, settings: Settings) -> Prepared:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Source
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine"})
+AUTO = "auto"
+"""In `sources.names`: all sources, as far as the machine does not speak against them."""
+
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "machine", "race", "routers", "service", "survey"})
 """Modules of this room that are no source."""
 
 
@@ -24,7 +27,21 @@ def names() -> list[str]:
     """Return the names of all sources."""
     from pkgutil import iter_modules
 
-    return sorted(module.name for module in iter_modules(__path__) if module.name not in _SUPPORT)
+    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg and module.name not in _SUPPORT)
+
+
+def chosen(settings: Settings) -> bool:
+    """Return whether the settings name the sources to ask, instead of leaving it to the machine's signs."""
+    return AUTO not in settings.sources.names
+
+
+def make_all(settings: Settings) -> list[Source]:
+    """Make the sources that the settings name, in that order; all that exist for `auto`.
+
+    Raises:
+        SettingsError: one of them does not exist.
+    """
+    return [make(name, settings) for name in (settings.sources.names if chosen(settings) else names())]
 
 
 def make(name: str, settings: Settings) -> Source:

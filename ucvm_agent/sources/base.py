@@ -80,6 +80,12 @@ class Source(ABC):
     rank: ClassVar[int] = 100
     """Lower wins when several sources answer (references/clouds.md, section 1: local media first)."""
 
+    detected: bool = False
+    """Set by whoever asks: the machine or its owner says that this is the platform, so a slow answer and "not yet"
+    are waited for. Otherwise the first question is a short probe."""
+    reached: bool = False
+    """Set by `fetch` when the other end has shown itself to be this platform, however long the rest takes."""
+
     def candidate(self, machine: Machine) -> Candidate:
         """Say from the machine's own signs whether this source is worth asking."""
         return Candidate(None, "this source cannot tell without asking")

@@ -10,6 +10,17 @@ from pathlib import Path
 
 DMI = "sys/class/dmi/id"
 
+_PARAMETERS = ("ds", "ci.ds", "ci.datasource", "ignition.platform.id")
+"""Kernel parameters that name a platform, as cloud-init, Ignition and Afterburn read them."""
+_PLATFORMS = {
+    "aws": "ec2",
+    "gcp": "gce",
+    "nocloud-net": "nocloud",
+    "vmware": "vsphere",
+    "ovf": "vsphere",
+}
+"""Sources by the names that others have for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -20,11 +31,13 @@ class Machine:
             those that are absent or unreadable are missing.
         hypervisor_uuid: `/sys/hypervisor/uuid` (Xen), or an empty string.
         kernel_command_line: `/proc/cmdline`.
+        container_product: `product_name` in the environment of process 1 (LXD), or an empty string.
     """
 
     dmi: dict[str, str] = field(default_factory=dict)
     hypervisor_uuid: str = ""
     kernel_command_line: str = ""
+    container_product: str = ""
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> Machine:
@@ -32,7 +45,24 @@ class Machine:
         folder = root / DMI
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         dmi = {name: text for name in names if (text := _text(folder / name))}
-        return cls(dmi, _text(root / "sys/hypervisor/uuid"), _text(root / "proc/cmdline"))
+        variables = dict(word.split("=", 1) for word in _text(root / "proc/1/environ").split("\0") if "=" in word)
+        return cls(
+            dmi,
+            _text(root / "sys/hypervisor/uuid"),
+            _text(root / "proc/cmdline"),
+            variables.get("product_name", ""),
+        )
+
+    @property
+    def named_source(self) -> str:
+        """The source that a kernel parameter names (`ds=nocloud;s=…`), or an empty string; the last one counts."""
+        named = ""
+        for word in self.kernel_command_line.split():
+            name, _, value = word.partition("=")
+            if name in _PARAMETERS:
+                platform = value.strip('"').partition(";")[0].lower()
+                named = _PLATFORMS.get(platform, platform)
+        return named
 
 
 def _text(path: Path) -> str:
