@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -95,12 +96,12 @@ class Network:
         assert server.stdout is not None
         assert server.stdout.readline(), f"{module} did not start"
 
-    def run(self, *command: str | Path, seconds: float = 60.0) -> str:
-        """Run a command in the VM, and return what it prints."""
+    def run(self, *command: str | Path, environment: Mapping[str, str] | None = None, seconds: float = 60.0) -> str:
+        """Run a command in the VM, and return what it prints; without an environment it finds this checkout."""
         result = subprocess.run(
             ["ip", "netns", "exec", self.vm, *command],
-            cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            cwd=REPOSITORY if environment is None else "/",
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)} if environment is None else environment,
             capture_output=True,
             text=True,
             timeout=seconds,

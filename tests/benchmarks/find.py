@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.benchmarks.installation import PYTHON, cloud_init, installed_agent
+from tests.benchmarks.installation import PYTHON, cloud_init, installed_agent, without_caches
 from tests.network import LINK_LOCAL, Network
 
 OURS = """
@@ -55,7 +55,7 @@ CLOUDS = {
 def measure(network: Network, python: str, script: str) -> tuple[float, float, str]:
     """Return the milliseconds of the process and of its search, and the source that it found."""
     started = time.perf_counter()
-    output = network.run(python, "-c", script)
+    output = network.run(python, "-c", script, environment=without_caches())
     wall = time.perf_counter() - started
     seconds, source, size = json.loads(output.splitlines()[-1])
     assert size > 0
@@ -66,15 +66,15 @@ def compare(python: Path, cloud: str, rounds: int) -> None:
     """Measure both in turns, and print a row of the table for each."""
     (module, *arguments), (theirs, crawl, key) = CLOUDS[cloud]
     scripts = {str(python): OURS, PYTHON: THEIRS.format(module=theirs, crawl=crawl, key=key)}
-    runs: dict[str, list[tuple[float, float, str]]] = {python: [] for python in scripts}
+    runs: dict[str, list[tuple[float, float, str]]] = {name: [] for name in scripts}
     with Network(nameserver=LOOPBACK) as network:
         network.serve(LINK_LOCAL, module, *arguments)
         for _ in range(rounds + 1):  # the first one fills the caches
-            for python, script in scripts.items():
-                runs[python].append(measure(network, python, script))
+            for name, script in scripts.items():
+                runs[name].append(measure(network, name, script))
     for measured in runs.values():
-        wall, search = (statistics.median(run[column] for run in measured[1:]) for column in (0, 1))
-        print(f"| {cloud} | {measured[-1][2]} | {search:.0f} | {wall:.0f} |", flush=True)
+        walls, searches, sources = zip(*measured[1:], strict=True)
+        print(f"| {cloud} | {sources[0]} | {statistics.median(searches):.0f} | {statistics.median(walls):.0f} |")
 
 
 def main() -> None:

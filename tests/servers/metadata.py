@@ -1,4 +1,4 @@
-"""Metadata services of OpenStack, GCE, Azure and CloudStack on loopback, to the letter of references/clouds.md, 2.2 to 2.5.
+r"""Metadata services of OpenStack, GCE, Azure and CloudStack, to the letter of references/clouds.md, 2.2 to 2.5.
 
 In a test:
 

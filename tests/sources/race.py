@@ -2,7 +2,8 @@
 
     python -m tests.sources.race DEADLINE ROUNDS ROOT [NAME=VALUE …]
 
-ROOT holds the leases of DHCP, NAME=VALUE are signs of the machine in its firmware tables. `alone` is the time of the winner when it is asked alone.
+ROOT holds the leases of DHCP, NAME=VALUE are signs of the machine in its firmware tables. `alone` is the time of the
+winner when it is asked alone.
 """
 
 from __future__ import annotations

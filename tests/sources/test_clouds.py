@@ -120,7 +120,7 @@ async def test_garbage_is_refused(cloud: Cloud, garbage: str) -> None:
     with pytest.raises(SourceRefused, match="not HTTP"):
         await cloud.fetch(garbage)
     async with cloud.serve() as sound:
-        nonsense = {path: b"\x00\xff{[<nonsense" for path in sound.documents}
+        nonsense = dict.fromkeys(sound.documents, b"\x00\xff{[<nonsense")
     async with MetadataServer(nonsense, gives=sound.gives) as service:
         with pytest.raises(SourceRefused):
             await cloud.fetch(service.url)
