@@ -162,6 +162,20 @@ async def test_no_source(controller: Controller, daemon: Daemon, tmp_path: Path)
     assert (daemon.root / "etc/hostname").read_text() == "late\n"
 
 
+async def test_what_is_waited_for_is_told_once(controller: Controller, daemon: Daemon) -> None:
+    """While no source answers, the controller hears each reason, but not at every try."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    dark = {"endpoints": [f"http://127.0.0.1:{port}"]}
+    daemon.configure(controller, sources={"names": ["ec2"], "deadline": 2.5}, **{"sources.ec2": dark})
+    await daemon.start()
+    await controller.state("degraded")
+    notes = [event.body.message for event in controller.events if isinstance(event.body, Note)]
+    assert len(notes) == 1
+    assert notes[0].startswith("still looking for user-data: ec2: ")
+    assert "no connection" in notes[0]
+
+
 async def test_a_boot_without_network_goes_by_the_last_context(
     controller: Controller, daemon: Daemon, tmp_path: Path
 ) -> None:

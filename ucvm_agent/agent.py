@@ -213,7 +213,7 @@ class Agent:
             self._notify.status(f"{State.DISCOVERING}: {reason}")
             if reason not in told:
                 told.add(reason)
-                self._store.emit(Note(message=f"still looking for user-data: {reason}"))
+                self._store.events.emit(Note(message=f"still looking for user-data: {reason}"))
 
         return tell
 
