@@ -41,8 +41,9 @@ cat >"$work/agent.toml" <<TOML
 root = "$root"
 [log]
 file = "$work/agent.log"
-[sources.ec2]
-endpoints = ["$metadata"]
+[sources]
+names = ["ec2"]
+ec2.endpoints = ["$metadata"]
 [xmpp]
 jid = "agent@$domain"
 password = "agent-secret"

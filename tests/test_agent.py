@@ -46,8 +46,8 @@ async def daemon(tmp_path: Path, scratch_root: Path) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-def ec2(imds: Imds) -> dict[str, object]:
-    return {"endpoints": [imds.url]}
+def ec2(imds: Imds) -> dict[str, dict[str, object]]:
+    return {"sources": {"names": ["ec2"]}, "sources.ec2": {"endpoints": [imds.url]}}
 
 
 def file_of(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
@@ -59,7 +59,7 @@ def file_of(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
 async def test_from_start_to_stop(controller: Controller, daemon: Daemon) -> None:
     """It finds its user-data, becomes what that says, tells its controller each step, and stops in good order."""
     async with Imds(CONTEXT) as imds:
-        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        daemon.configure(controller, **ec2(imds))
         await daemon.start()
         code, _, _ = await daemon.command("status", "--wait")
         assert code == 0
@@ -80,7 +80,7 @@ async def test_from_start_to_stop(controller: Controller, daemon: Daemon) -> Non
 async def test_a_second_start_does_nothing_twice(controller: Controller, daemon: Daemon) -> None:
     """The same context again changes nothing, and says so."""
     async with Imds(CONTEXT) as imds:
-        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        daemon.configure(controller, **ec2(imds))
         for times in (1, 2):
             await daemon.start()
             await controller.state("ready", times=times)
@@ -160,6 +160,20 @@ async def test_no_source(controller: Controller, daemon: Daemon, tmp_path: Path)
     fresh.rename(path)
     await controller.state("ready")
     assert (daemon.root / "etc/hostname").read_text() == "late\n"
+
+
+async def test_what_is_waited_for_is_told_once(controller: Controller, daemon: Daemon) -> None:
+    """While no source answers, the controller hears each reason, but not at every try."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    dark = {"endpoints": [f"http://127.0.0.1:{port}"]}
+    daemon.configure(controller, sources={"names": ["ec2"], "deadline": 2.5}, **{"sources.ec2": dark})
+    await daemon.start()
+    await controller.state("degraded")
+    notes = [event.body.message for event in controller.events if isinstance(event.body, Note)]
+    assert len(notes) == 1
+    assert notes[0].startswith("still looking for user-data: ec2: ")
+    assert "no connection" in notes[0]
 
 
 async def test_a_boot_without_network_goes_by_the_last_context(
@@ -256,7 +270,7 @@ async def test_a_cloned_disk_becomes_a_machine_of_its_own(controller: Controller
     context = b"#!/bin/sh\necho ran >> /var/log/script\n"
     for times, instance in enumerate(("i-0123456789abcdef0", "i-0fedcba9876543210"), start=1):
         async with Imds(context, instance_id=instance) as imds:
-            daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+            daemon.configure(controller, **ec2(imds))
             await daemon.start()
             await controller.state("ready", times=times)
             if times == 2:
@@ -309,7 +323,7 @@ async def test_systemd_is_told(controller: Controller, daemon: Daemon, tmp_path:
 async def test_no_secret_is_left_behind(controller: Controller, daemon: Daemon) -> None:
     """Neither log nor events nor output hold a password or token; only the protected state holds the user-data."""
     async with Imds(CONTEXT) as imds:
-        daemon.configure(controller, **{"sources.ec2": ec2(imds)})
+        daemon.configure(controller, **ec2(imds))
         _, plan, _ = await daemon.command("--dry-run")
         await daemon.start()
         await controller.state("ready")

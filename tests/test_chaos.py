@@ -66,7 +66,9 @@ async def test_killed_again_and_again(tmp_path: Path, controller: Controller, da
     ):
         account = {"jid": prosody.jid("vm"), "password": "secret", "controllers": [prosody.jid("jm")]}
         server = {"host": prosody.host, "port": prosody.port, "ca_file": str(prosody.ca_file)}
-        daemon.configure(controller, xmpp=account | server, **{"sources.ec2": {"endpoints": [imds.url]}})
+        daemon.configure(
+            controller, xmpp=account | server, sources={"names": ["ec2"]}, **{"sources.ec2": {"endpoints": [imds.url]}}
+        )
         for kill in range(KILLS):
             await daemon.start()
             await asyncio.sleep(chance.uniform(0.3, 1.5))

@@ -59,6 +59,47 @@ async def test_redirect_to_another_host_is_refused(server: TestServer, to: str) 
     assert "secret" not in str(refused.value)
 
 
+async def test_redirect_to_another_port_of_a_link_local_server_is_refused(server: TestServer) -> None:
+    """Elsewhere it is the same host; at a link-local address another port is another service."""
+    async with TestServer(application()) as other:
+        url = server.make_url("/elsewhere").with_query(to=str(other.make_url("/here")))
+        async with http.session() as session, session.get(url) as response:
+            assert response.status == 200
+        async with http.session(link_local=True) as session:
+            with pytest.raises(http.AnswerRefused, match="another host"):
+                await session.get(url)
+
+
+async def test_proxy_of_the_environment_is_asked(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its credentials, except for the hosts of `no_proxy` and for what is on the local link."""
+    url = "http://controller.example.org:8080/moved"
+    proxy = server.make_url("/").with_user("user").with_password("password")
+    monkeypatch.setenv("http_proxy", str(proxy))
+    async with http.session() as session, session.get(url, allow_redirects=False) as response:
+        assert response.status == 302
+        assert response.request_info.headers["Proxy-Authorization"].startswith("Basic ")
+    monkeypatch.setenv("no_proxy", "localhost,.example.org")
+    async with http.session() as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(url)
+    monkeypatch.setenv("no_proxy", "")
+    async with http.session(link_local=True) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get("http://127.0.0.1:1/")
+
+
+async def test_netrc_is_not_read(server: TestServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its passwords go nowhere, and do not get in the way of a token."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    headers = {"Authorization": "Bearer token"}
+    async with http.session() as session:
+        async with session.get(server.make_url("/here"), headers=headers) as response:
+            assert response.request_info.headers["Authorization"] == "Bearer token"
+        async with session.get(server.make_url("/here")) as response:
+            assert "Authorization" not in response.request_info.headers
+
+
 async def test_body_is_bounded_and_not_unpacked(server: TestServer) -> None:
     """A compressed body comes as it is, so it cannot grow; one byte too many is refused."""
     async with http.session() as session:

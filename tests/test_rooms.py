@@ -37,7 +37,7 @@ HEAVY = {
     "aiohttp": {
         "http.py",
         "sources/ec2.py",
-        "sources/imds.py",
+        "sources/service.py",
         "sources/online_service.py",
         "cluster_service.py",
         "report/http.py",

@@ -72,8 +72,7 @@ async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
 
 def _check(settings: Settings) -> None:
     """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
-    for name in settings.sources.names:
-        sources.make(name, settings)
+    sources.make_all(settings)
     make_reporters(settings, machine_id="")
 
 
@@ -229,7 +228,7 @@ class Agent:
         """
         self._enter(State.DISCOVERING)
         try:
-            found = await discover(self._settings, self._notify.status)
+            found = await discover(self._settings, self._waiting())
         except SourceError as error:
             remembered = await asyncio.to_thread(self._store.last_context)
             if remembered:
@@ -242,6 +241,18 @@ class Agent:
         yield found
         async for newer in sources.make(found.source, self._settings, self._store.path.parent).changes():
             yield newer
+
+    def _waiting(self) -> Callable[[str], None]:
+        """Return what tells systemd and, once for each reason, the controllers what is waited for."""
+        told: set[str] = set()
+
+        def tell(reason: str) -> None:
+            self._notify.status(f"{State.DISCOVERING}: {reason}")
+            if reason not in told:
+                told.add(reason)
+                self._store.events.emit(Note(message=f"still looking for user-data: {reason}"))
+
+        return tell
 
     async def _search(self) -> Found:
         while True:

@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ucvm_agent import __version__
-from ucvm_agent.errors import ActionError, StoreAbsent, StoreError, UcvmError, UsageError, UserDataError, ours
+from ucvm_agent.errors import (
+    ActionError,
+    SourceError,
+    StoreAbsent,
+    StoreError,
+    UcvmError,
+    UsageError,
+    UserDataError,
+    ours,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,6 +103,11 @@ def parser() -> argparse.ArgumentParser:
     status_parser = _command(commands, "status", status, "tell the state of this machine", [everywhere])
     status_parser.add_argument("--json", action="store_true", help="for programs")
     status_parser.add_argument("--wait", action="store_true", help="until the machine is contextualized")
+    sources_parser = _command(
+        commands, "sources", sources, "ask all sources of user-data, and tell which one wins and why", [everywhere]
+    )
+    sources_parser.add_argument("--json", action="store_true", help="for programs")
+    sources_parser.add_argument("--source", metavar="NAME", help="ask this source only")
     config_parser = _command(
         commands, "config", config, "print the settings in force and where each is set", [everywhere]
     )
@@ -200,6 +214,16 @@ def status(arguments: argparse.Namespace) -> int:
         now = datetime.now(UTC)
         print(show.status_text(found, running=running, boot_id=boot_id(), settings=settings, now=now))
     return ActionError.exit_code if wait and found.state in FAULTY else 0
+
+
+def sources(arguments: argparse.Namespace) -> int:
+    """Ask all sources; exit code 4 if none has user-data."""
+    from ucvm_agent import show_sources
+    from ucvm_agent.contextualization import survey_sources
+
+    rows = asyncio.run(survey_sources(_settings(arguments)))
+    print(show_sources.as_json(rows) if "json" in arguments else show_sources.as_text(rows))
+    return 0 if any(row.wins for row in rows) else SourceError.exit_code
 
 
 def config(arguments: argparse.Namespace) -> int:

@@ -30,8 +30,9 @@ from ucvm_agent.userdata.decode import decode
 
 if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
-    from ucvm_agent.sources.base import Found
+    from ucvm_agent.sources.base import Found, Source
     from ucvm_agent.sources.cernvm_online import Key
+    from ucvm_agent.sources.survey import Surveyed
     from ucvm_agent.store.journal import Journal
 
 log = structlog.get_logger()
@@ -88,17 +89,38 @@ async def discover(settings: Settings, on_wait: Callable[[str], None] | None = N
         SettingsError: the settings name a source that does not exist.
         SourceError: none answered within `sources.deadline`.
     """
-    folder = state_file(settings).parent
-    made = [sources.make(name, settings, folder) for name in settings.sources.names]
-    rivals = [source for source in made if not source.adds]
+    rivals, additions = _made(settings)
     machine = await asyncio.to_thread(Machine.read)
-    found = await find(rivals or made, machine, settings.sources.deadline, on_wait)
-    for source in made if rivals else ():
+    found = await find(rivals, machine, settings.sources.deadline, on_wait, chosen=sources.chosen(settings))
+    for source in additions:
         try:
             found = await source.add_to(found)
         except SourceError as error:
             log.warning("a source adds nothing", source=source.name, reason=str(error))
     return found
+
+
+async def survey_sources(settings: Settings) -> list[Surveyed]:
+    """Ask all sources that may be asked, not only until one answers.
+
+    Raises:
+        SettingsError: the settings name a source that does not exist.
+    """
+    from ucvm_agent.sources.survey import survey
+
+    rivals, _ = _made(settings)
+    machine = await asyncio.to_thread(Machine.read)
+    return await survey(rivals, machine, chosen=sources.chosen(settings))
+
+
+def _made(settings: Settings) -> tuple[list[Source], list[Source]]:
+    """Return the sources of which one wins, and those that add to what it gives.
+
+    One of the latter counts as one of the former where nothing else is asked.
+    """
+    made = sources.make_all(settings, state_file(settings).parent)
+    rivals = [source for source in made if not source.adds]
+    return (rivals, [source for source in made if source.adds]) if rivals else (made, [])
 
 
 def prepare(found: Found, settings: Settings, journal: Journal | None = None) -> Prepared:

@@ -13,9 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from ucvm_agent import __version__
 from ucvm_agent.errors import SettingsError
@@ -51,14 +53,16 @@ async def session(
     """Open a session for requests to one or a few servers, and close it with all its connections.
 
     Bodies are not decompressed, redirects to another host or away from TLS raise `AnswerRefused`, cookies are
-    not kept, and each request and answer is one debug line without query, credentials, headers and body.
+    not kept, and each request and answer is one debug line without query, credentials, headers and body. Of the
+    environment only the proxies count (`http_proxy`, `no_proxy`, …), not the passwords of `~/.netrc`.
 
     Arguments:
         connect: seconds for the TCP connection.
         total: seconds for a whole request.
         ca_file: certificates to trust instead of the system's.
         verify: False accepts any certificate.
-        link_local: the servers are on the local link, so no proxy of the environment can reach them.
+        link_local: the servers are on the local link, so no proxy of the environment can reach them, and another
+            port is another server.
         hidden: a secret in the paths of URLs, which is not logged.
 
     Raises:
@@ -75,8 +79,8 @@ async def session(
         headers={"User-Agent": f"ucvm-agent/{__version__}", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trust_env=not link_local,
-        trace_configs=[_trace(hidden)],
+        middlewares=() if link_local else (_through_proxy,),
+        trace_configs=[_trace(hidden, same_port=link_local)],
     ) as opened:
         yield opened
 
@@ -124,7 +128,15 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
         ) from None
 
 
-def _trace(hidden: str) -> aiohttp.TraceConfig:
+async def _through_proxy(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    # Not trust_env: that sends what ~/.netrc holds, and fails where a request has an Authorization of its own.
+    url = request.url
+    if (proxy := getproxies().get(url.scheme)) and not proxy_bypass(f"{url.host}:{url.port}"):
+        request.update_proxy(URL(proxy), None, None)
+    return await handler(request)
+
+
+def _trace(hidden: str, *, same_port: bool) -> aiohttp.TraceConfig:
     def shown(url: object) -> str:
         text = without_secrets(str(url))
         return text.replace(hidden, "***") if hidden else text
@@ -158,30 +170,29 @@ def _trace(hidden: str) -> aiohttp.TraceConfig:
             ms=_milliseconds(request),
         )
 
+    async def check_redirect(
+        _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
+    ) -> None:
+        location = params.response.headers.get("Location", "")
+        if not _may_follow(str(params.url), location, same_port=same_port):
+            params.response.close()
+            raise AnswerRefused("the answer redirects to another host, or away from TLS")
+
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(log_request)
     trace.on_request_end.append(log_answer)
     trace.on_request_exception.append(log_failure)
-    trace.on_request_redirect.append(_check_redirect)
+    trace.on_request_redirect.append(check_redirect)
     return trace
 
 
-async def _check_redirect(
-    _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
-) -> None:
-    location = params.response.headers.get("Location", "")
-    if not _may_follow(str(params.url), location):
-        params.response.close()
-        raise AnswerRefused("the answer redirects to another host, or away from TLS")
-
-
-def _may_follow(url: str, location: str) -> bool:
+def _may_follow(url: str, location: str, *, same_port: bool) -> bool:
     try:
-        here, there = urlsplit(url), urlsplit(location)
+        here, there = URL(url), URL(url).join(URL(location))
     except ValueError:
         return False
-    same_host = not there.netloc or there.hostname == here.hostname
-    return same_host and not (here.scheme == "https" and there.scheme == "http")
+    same_server = there.host == here.host and (there.port == here.port or not same_port)
+    return same_server and not (here.scheme == "https" and there.scheme == "http")
 
 
 def _milliseconds(request: SimpleNamespace) -> int:

@@ -20,6 +20,7 @@ from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.errors import SettingsError, SourceError, SourceUnavailable, UsageError
 from ucvm_agent.events import Note
 from ucvm_agent.settings import Settings
+from ucvm_agent.sources import chosen
 from ucvm_agent.sources.cernvm_online import PAIRED, Source
 from ucvm_agent.sources.online_context import Ticket, read_context
 from ucvm_agent.store import lock
@@ -72,7 +73,7 @@ def pair(settings: Settings, ticket: Ticket, secret: Callable[[], str]) -> str:
     Raises:
         As `run`.
     """
-    if Source.name not in settings.sources.names:
+    if chosen(settings) and Source.name not in settings.sources.names:
         hint = f"add {Source.name} to sources.names"
         raise SettingsError("the settings do not let this source be asked", where="sources.names", hint=hint)
     path = state_file(settings)

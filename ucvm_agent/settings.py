@@ -46,6 +46,26 @@ class Ec2(Section):
     token_ttl: int = Field(21600, ge=1, le=21600, description="seconds that a token is asked for")
 
 
+class OpenStack(Section):
+    """`[sources.openstack]`: the metadata service of OpenStack."""
+
+    endpoints: Names = Field(("http://169.254.169.254",), description="asked at the same time")
+
+
+class Gce(Section):
+    """`[sources.gce]`: the metadata server of Google Compute Engine."""
+
+    endpoint: str = Field("http://169.254.169.254", description="its address, without a path")
+
+
+class CloudStack(Section):
+    """`[sources.cloudstack]`: the virtual router of CloudStack."""
+
+    routers: Names = Field(
+        (), description="host names, addresses or URLs; without them: data-server, DHCP server, gateway, 10.1.1.1"
+    )
+
+
 class File(Section):
     """`[sources.file]`: user-data in a local file."""
 
@@ -56,6 +76,12 @@ class Volume(Section):
     """The settings of a source that reads a volume: `[sources.configdrive]`, `[sources.opennebula]`, …"""
 
     device: str = Field("", description="image or block device to read, instead of looking for the volume")
+
+
+class Azure(Volume):
+    """`[sources.azure]`: Azure's provisioning medium and its metadata service."""
+
+    endpoint: str = Field("http://169.254.169.254", description="of the metadata service, without a path")
 
 
 class ConfigDrive(Volume):
@@ -101,10 +127,14 @@ class CernvmOnline(Section):
 class Sources(Section):
     """`[sources]`: where user-data is looked for."""
 
-    names: Names = Field(("ec2", "cernvm_online"), description="sources that may be asked")
+    names: Names = Field(("auto",), description="sources to ask, best first; auto = those that the machine tells of")
     deadline: float = Field(120.0, gt=0, description="seconds until the VM comes up without user-data")
     search_pause: float = Field(60.0, gt=0, description="seconds between searches once it is up without user-data")
     ec2: Ec2 = Ec2()
+    openstack: OpenStack = OpenStack()
+    gce: Gce = Gce()
+    azure: Azure = Azure()
+    cloudstack: CloudStack = CloudStack()
     file: File = File()
     bootloader: Bootloader = Bootloader()
     configdrive: ConfigDrive = ConfigDrive()

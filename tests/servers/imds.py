@@ -171,7 +171,10 @@ class Imds:
         if (token is None and self._require_token) or (token and self.tokens.get(token, 0) <= self._clock()):
             return web.Response(status=401)
         version, _, item = request.path.removeprefix("/").partition("/")
+        # A folder is listed without its slash as well.
         body = self._body(item) if version in self._versions else None
+        if body is None and version in self._versions:
+            body = self._body(f"{item}/")
         if body is None:
             return web.Response(status=404, text="<html><body>404 - Not Found</body></html>", content_type="text/html")
         return await self._send(request, body, chunked=self._chunked and item == "user-data")

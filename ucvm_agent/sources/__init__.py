@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Source
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "machine"}) | frozenset(
-    {"azure_medium", "guestinfo", "nocloud_seed", "online_context", "online_service"}
+AUTO = "auto"
+"""In `sources.names`: all sources, as far as the machine does not speak against them."""
+
+_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "machine", "race", "routers"}) | frozenset(
+    {"azure_medium", "guestinfo", "nocloud_seed", "online_context", "online_service", "service", "survey"}
 )
 """Modules of this room that are no source."""
 
@@ -29,6 +32,23 @@ def names() -> list[str]:
     from pkgutil import iter_modules
 
     return sorted(module.name for module in iter_modules(__path__) if not module.ispkg and module.name not in _SUPPORT)
+
+
+def chosen(settings: Settings) -> bool:
+    """Return whether the settings name the sources to ask, instead of leaving it to the machine's signs."""
+    return AUTO not in settings.sources.names
+
+
+def make_all(settings: Settings, folder: Path | None = None) -> list[Source]:
+    """Make the sources that the settings name, in that order; all that exist for `auto`.
+
+    Arguments:
+        folder: of the agent's state, see `base.Source.make`.
+
+    Raises:
+        SettingsError: one of them does not exist.
+    """
+    return [make(name, settings, folder) for name in (settings.sources.names if chosen(settings) else names())]
 
 
 def make(name: str, settings: Settings, folder: Path | None = None) -> Source:

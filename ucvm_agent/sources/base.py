@@ -90,6 +90,12 @@ class Source(ABC):
     adds: ClassVar[bool] = False
     """True if it adds to what another source gave (`add_to`), instead of being a rival."""
 
+    detected: bool = False
+    """Set by whoever asks: the machine or its owner says that this is the platform, so a slow answer and "not yet"
+    are waited for. Otherwise the first question is a short probe."""
+    reached: bool = False
+    """Set by `fetch` when the other end has shown itself to be this platform, however long the rest takes."""
+
     @classmethod
     def make(cls, settings: Sources, folder: Path | None) -> Source:
         """Make it with its section of the settings.

@@ -21,6 +21,7 @@ from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_keys
 from ucvm_agent.sources.imds import HOP_LIMIT, MetadataService, Protocol
+from ucvm_agent.sources.service import PROBE_TIMEOUT, Service, none_of
 
 if TYPE_CHECKING:
     from ucvm_agent.settings import Ec2
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-METADATA_TRIES = 3
-"""Tries for metadata beside user-data: good to have, not worth a slow start."""
 MAX_KEYS = 100
 MAX_INTERFACES = 16
 
@@ -93,6 +92,7 @@ class Source(base.Source):
         """Ask the first endpoint that answers; see `MetadataService` for what is retried."""
         async with http.session(total=self._timeout, link_local=True) as session:
             service = await self._connect(session)
+            self.reached = True
             self._warn_without_token(service)
             user_data = await service.get("user-data", limit=MAX_BODY)
             metadata = await _read_metadata(service)
@@ -101,19 +101,16 @@ class Source(base.Source):
     async def _connect(self, session: aiohttp.ClientSession) -> MetadataService:
         failures: list[SourceError] = []
         for endpoint in self._settings.endpoints:
-            service = MetadataService(session, endpoint, self._settings, self._clock)
+            server = Service(session, endpoint, setting="sources.ec2.endpoints")
+            service = MetadataService(server, self._settings, self._clock)
             try:
-                await service.connect()
+                await service.connect(within=None if self.detected else PROBE_TIMEOUT)
             except (SourceAbsent, SourceUnavailable) as error:
                 failures.append(error)
             else:
                 return service
-        if len(failures) == 1:
-            raise failures[0]
-        message = "; ".join(f"{failure.where}: {failure.message}" for failure in failures) or "no endpoint is set"
-        if any(isinstance(failure, SourceAbsent) for failure in failures):
-            raise SourceAbsent(message)
-        raise SourceUnavailable(message, hint=next((failure.hint for failure in failures if failure.hint), ""))
+        # The other address is seldom there at all; one that says who it is not speaks for both.
+        raise none_of([failure for failure in failures if isinstance(failure, SourceAbsent)] or failures)
 
     def _warn_without_token(self, service: MetadataService) -> None:
         if self._warned or service.protocol is Protocol.TOKENS:
@@ -131,55 +128,41 @@ def _matching(signs: tuple[tuple[str, re.Pattern[str]], ...], dmi: dict[str, str
 
 async def _read_metadata(service: MetadataService) -> Metadata:
     async with asyncio.TaskGroup() as group:
-        document = group.create_task(_text(service, "dynamic/instance-identity/document"))
         keys = group.create_task(_public_keys(service))
         interfaces = group.create_task(_interface_addresses(service))
-        hostname = group.create_task(_text(service, "meta-data/local-hostname"))
-        zone = group.create_task(_text(service, "meta-data/placement/availability-zone"))
-        region = group.create_task(_text(service, "meta-data/placement/region"))
-        ipv4 = [group.create_task(_text(service, f"meta-data/{item}")) for item in ("local-ipv4", "public-ipv4")]
-    identity = _parse_identity(document.result())
+        document, hostname, zone, region, *ipv4 = await service.texts(
+            "dynamic/instance-identity/document",
+            "meta-data/local-hostname",
+            "meta-data/placement/availability-zone",
+            "meta-data/placement/region",
+            "meta-data/local-ipv4",
+            "meta-data/public-ipv4",
+        )
+    identity = _parse_identity(document)
     return Metadata(
         instance_id=service.instance_id,
-        hostname=sound_hostname(hostname.result()),
-        region=region.result().strip() or identity.region or "",
-        zone=zone.result().strip() or identity.availabilityZone or "",
+        hostname=sound_hostname(hostname),
+        region=region.strip() or identity.region or "",
+        zone=zone.strip() or identity.availabilityZone or "",
         public_keys=sound_keys(keys.result()),
-        addresses=sound_addresses([*(task.result() for task in ipv4), *interfaces.result()]),
+        addresses=sound_addresses([*ipv4, *interfaces.result()]),
     )
-
-
-async def _text(service: MetadataService, item: str) -> str:
-    """Return an item, or an empty string if there is none or it cannot be had."""
-    try:
-        body = await service.get(item, tries=METADATA_TRIES)
-    except SourceError as error:
-        log.warning("an item of metadata is missing", url=service.url(item), reason=error.message)
-        return ""
-    return (body or b"").decode(errors="replace")
 
 
 async def _public_keys(service: MetadataService) -> list[str]:
     """Return the key lines: `0=name` stands for an item of its own; some clones give the keys at once."""
-    listing = (await _text(service, "meta-data/public-keys/")).splitlines()
+    listing = (await service.text("meta-data/public-keys/")).splitlines()
     numbers = [number for line in listing if (number := line.partition("=")[0].strip()).isdecimal()]
-    items = [f"meta-data/public-keys/{number}/openssh-key" for number in numbers[:MAX_KEYS]]
-    texts = await _texts(service, items)
+    texts = await service.texts(*(f"meta-data/public-keys/{number}/openssh-key" for number in numbers[:MAX_KEYS]))
     return listing + [line for text in texts for line in text.splitlines()]
 
 
 async def _interface_addresses(service: MetadataService) -> list[str]:
     folder = "meta-data/network/interfaces/macs/"
-    listing = (await _text(service, folder)).split()
+    listing = (await service.text(folder)).split()
     macs = [mac for mac in (name.rstrip("/") for name in listing) if re.fullmatch(r"[0-9a-fA-F:]{17}", mac)]
     items = [f"{folder}{mac}/{item}" for mac in macs[:MAX_INTERFACES] for item in ("local-ipv4s", "ipv6s")]
-    return [address for text in await _texts(service, items) for address in text.split()]
-
-
-async def _texts(service: MetadataService, items: list[str]) -> list[str]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_text(service, item)) for item in items]
-    return [task.result() for task in tasks]
+    return [address for text in await service.texts(*items) for address in text.split()]
 
 
 def _parse_identity(document: str) -> IdentityDocument:

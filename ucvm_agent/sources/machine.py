@@ -12,6 +12,17 @@ from ucvm_agent.sources.volumes.device import Device, list_devices
 
 DMI = "sys/class/dmi/id"
 
+_PARAMETERS = ("ds", "ci.ds", "ci.datasource", "ignition.platform.id")
+"""Kernel parameters that name a platform, as cloud-init, Ignition and Afterburn read them."""
+_PLATFORMS = {
+    "aws": "ec2",
+    "gcp": "gce",
+    "nocloud-net": "nocloud",
+    "vmware": "vsphere",
+    "ovf": "vsphere",
+}
+"""Sources by the names that others have for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -24,6 +35,7 @@ class Machine:
         kernel_command_line: `/proc/cmdline`.
         volumes: its block devices, with label and file system where udev tells everybody.
         root: what is treated as /, for files that are signs.
+        container_product: `product_name` in the environment of process 1 (LXD), or an empty string.
     """
 
     dmi: dict[str, str] = field(default_factory=dict)
@@ -31,6 +43,7 @@ class Machine:
     kernel_command_line: str = ""
     volumes: tuple[Device, ...] = ()
     root: Path = Path("/")
+    container_product: str = ""
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> Machine:
@@ -38,8 +51,26 @@ class Machine:
         folder = root / DMI
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         dmi = {name: text for name in names if (text := _text(folder / name))}
-        hypervisor, kernel = _text(root / "sys/hypervisor/uuid"), _text(root / "proc/cmdline")
-        return cls(dmi, hypervisor, kernel, tuple(list_devices(root)), root)
+        variables = dict(word.split("=", 1) for word in _text(root / "proc/1/environ").split("\0") if "=" in word)
+        return cls(
+            dmi,
+            _text(root / "sys/hypervisor/uuid"),
+            _text(root / "proc/cmdline"),
+            tuple(list_devices(root)),
+            root,
+            variables.get("product_name", ""),
+        )
+
+    @property
+    def named_source(self) -> str:
+        """The source that a kernel parameter names (`ds=nocloud;s=…`), or an empty string; the last one counts."""
+        named = ""
+        for word in self.kernel_command_line.split():
+            name, _, value = word.partition("=")
+            if name in _PARAMETERS:
+                platform = value.strip('"').partition(";")[0].lower()
+                named = _PLATFORMS.get(platform, platform)
+        return named
 
 
 def _text(path: Path) -> str:
