@@ -10,10 +10,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from contextualizers.public_key import PublicKeys
 from ucvm_agent.contextualize.base import (
     Nested,
+    Secret,
+    SecretReference,
     demand_date,
     demand_field,
     demand_new_name,
     demand_number,
+    is_reference,
+    read_secret,
     split_commas,
 )
 
@@ -79,9 +83,9 @@ class User(Nested):
     no_log_init: bool = False
     create_groups: bool = True
     shell: AbsolutePath = ""
-    passwd: SecretStr | None = None
-    hashed_passwd: SecretStr | None = None
-    plain_text_passwd: SecretStr | None = None
+    passwd: Secret | None = None
+    hashed_passwd: Secret | None = None
+    plain_text_passwd: Secret | None = None
     lock_passwd: bool = True
     sudo: Annotated[tuple[Annotated[str, AfterValidator(_rule)], ...], BeforeValidator(_rules)] = ()
     ssh_authorized_keys: PublicKeys = ()
@@ -111,7 +115,7 @@ class User(Nested):
         return self.primary_group or ("users" if self.no_user_group else "")
 
     @property
-    def password(self) -> SecretStr | None:
+    def password(self) -> SecretStr | SecretReference | None:
         """What is given as password, the surest form first."""
         return self.hashed_passwd or self.passwd or self.plain_text_passwd
 
@@ -142,13 +146,15 @@ class Password(Nested):
     """A password of `chpasswd`; RANDOM is accepted, and then reported."""
 
     name: AccountName
-    password: SecretStr | None = None
+    password: Secret | None = None
     type: Literal["hash", "text", "RANDOM"] = "hash"
 
     @property
     def random(self) -> bool:
         """Whether a random password is asked for."""
-        return self.type == "RANDOM" or self.password is None or self.password.get_secret_value() in ("R", "RANDOM")
+        if isinstance(self.password, SecretStr) and self.password.get_secret_value() in ("R", "RANDOM"):
+            return True
+        return self.type == "RANDOM" or self.password is None
 
 
 def _password_line(value: object) -> object:
@@ -181,7 +187,7 @@ class CernVMUser:
 
     name: str
     group: str
-    password: SecretStr | None
+    password: SecretStr | SecretReference | None
 
 
 def read_cernvm_users(text: SecretStr) -> tuple[list[CernVMUser], list[str]]:
@@ -191,12 +197,12 @@ def read_cernvm_users(text: SecretStr) -> tuple[list[CernVMUser], list[str]]:
     for number, item in enumerate(text.get_secret_value().split(","), start=1):
         if not item.strip():
             continue
-        name, group, password = [*(step.strip() for step in item.split(":")), "", ""][:3]
-        if item.count(":") != 2:
+        name, group, password = [*(step.strip() for step in item.split(":", 2)), "", ""][:3]
+        if item.count(":") != 2 and not is_reference(password):
             mistakes.append(f"user {number}: expected user:group:password with exactly two colons")
             continue
         try:
-            users.append(CernVMUser(_name(name), _name(group or name), SecretStr(password) if password else None))
+            users.append(CernVMUser(_name(name), _name(group or name), read_secret(password) if password else None))
         except ValueError as error:
             mistakes.append(f"user {number}: {error}")
     return users, mistakes

@@ -9,6 +9,7 @@ It is read from three dialects: `cvmfs:` in cloud-config, `[cernvm]` of amiconfi
       pac_urls: http://wpad.example.org/wpad.dat
       server_url: http://cvmfs.example.org/cvmfs/@fqrn@
       quota_limit: 20000                  # MB
+      cms_site: T0_CH_CERN                # CMS_LOCAL_SITE; also said by glideinWMS pilots
       config: {CVMFS_USE_GEOAPI: "no"}    # any other setting
       extra_repositories:
         - {name: data.example.org, server_url: http://cvmfs.example.org/cvmfs/@fqrn@, public_key: …}
@@ -112,6 +113,7 @@ class CVMFSOptions(Options):
     config: Annotated[dict[Variable, Annotated[Plain, BeforeValidator(_yes_or_no)]], Reads("cvmfs.config")] = Field(
         default_factory=dict
     )
+    cms_site: Annotated[Plain, Reads("cvmfs.cms_site", "[glideinwms] cms_site")] = ""
     entitlement_key: Annotated[SecretStr | None, Reads("[cernvm] entitlement_key")] = None
     extra_repositories: Annotated[
         tuple[Annotated[ExtraRepository, BeforeValidator(_triple)], ...],
@@ -169,6 +171,8 @@ def _settings(options: CVMFSOptions, system: System) -> Iterator[tuple[str, str]
         yield "CVMFS_SERVER_URL", options.server_url
     if options.quota_limit is not None:
         yield "CVMFS_QUOTA_LIMIT", str(options.quota_limit)
+    if options.cms_site:
+        yield "CMS_LOCAL_SITE", options.cms_site
     if options.entitlement_key is not None:
         yield "CVMFS_ENTITLEMENT_KEY", options.entitlement_key.get_secret_value()
     yield from options.config.items()

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BeforeValidator, SecretStr
+from pydantic import BeforeValidator
 
 from contextualizers.accounts import OneUser, User, listed
-from ucvm_agent.contextualize.base import Options, Reads, System
+from ucvm_agent.contextualize.base import Options, Reads, Secret, System
 
 _NAMES: Mapping[str, str] = {
     "amzn": "ec2-user",
@@ -32,7 +32,7 @@ class DefaultUserOptions(Options):
 
     users: Annotated[tuple[OneUser, ...] | None, BeforeValidator(listed), Reads("users")] = None
     user: Annotated[OneUser | None, Reads("user")] = None
-    password: Annotated[SecretStr | None, Reads("password")] = None
+    password: Annotated[Secret | None, Reads("password")] = None
     disable_root: Annotated[bool, Reads("disable_root")] = False
 
     def default_user(self, system: System) -> User | None:

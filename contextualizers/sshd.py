@@ -8,8 +8,19 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from ucvm_agent.contextualize.actions import RestartUnit, WriteFile
-from ucvm_agent.contextualize.base import Action, Context, Contextualizer, Options, Problem, Reads, System, remark
+from ucvm_agent.contextualize.actions import RestartUnit, WriteFile, WriteSecretFile
+from ucvm_agent.contextualize.base import (
+    Action,
+    Context,
+    Contextualizer,
+    Options,
+    Problem,
+    Reads,
+    Secret,
+    SecretReference,
+    System,
+    remark,
+)
 
 DROPIN = "/etc/ssh/sshd_config.d/10-ucvm.conf"
 MAIN = "/etc/ssh/sshd_config"
@@ -23,11 +34,15 @@ def _password_login(value: Any) -> Any:
     return {"yes": True, "no": False}.get(value, value) if isinstance(value, str) else value
 
 
-def _host_keys(keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+def _host_keys(keys: dict[str, Secret]) -> dict[str, Secret]:
     for name, key in keys.items():
         if not _HOST_KEY.fullmatch(name):
             raise ValueError(f"expected names such as ed25519_private or rsa_public, not {name}")
-        if name.endswith("_private") and "PRIVATE KEY-----" not in key.get_secret_value():
+        if (
+            isinstance(key, SecretStr)
+            and name.endswith("_private")
+            and "PRIVATE KEY-----" not in key.get_secret_value()
+        ):
             raise ValueError(f"{name} is no private key in PEM or OpenSSH format")
     return keys
 
@@ -42,9 +57,7 @@ class SSHDOptions(Options):
 
     password_login: Annotated[bool | None, BeforeValidator(_password_login), Reads("ssh_pwauth")] = None
     plugins: Annotated[tuple[str, ...], BeforeValidator(_words), Reads("[amiconfig] plugins")] = ()
-    host_keys: Annotated[dict[str, SecretStr], AfterValidator(_host_keys), Reads("ssh_keys")] = Field(
-        default_factory=dict
-    )
+    host_keys: Annotated[dict[str, Secret], AfterValidator(_host_keys), Reads("ssh_keys")] = Field(default_factory=dict)
     delete_keys: Annotated[bool, Reads("ssh_deletekeys")] = False
     key_types: Annotated[Any, Reads("ssh_genkeytypes")] = None
     quiet_keygen: Annotated[Any, Reads("ssh_quiet_keygen")] = None
@@ -79,15 +92,18 @@ class SSHD(Contextualizer[SSHDOptions]):
                 )
 
 
-def _key_files(keys: dict[str, SecretStr]) -> Iterator[WriteFile]:
+def _key_files(keys: dict[str, Secret]) -> Iterator[WriteFile | WriteSecretFile]:
     for name, key in keys.items():
         kind, _, part = name.partition("_")
         suffix = {"private": "", "public": ".pub", "certificate": "-cert.pub"}[part]
         private = part == "private"
+        path, mode = f"/etc/ssh/ssh_host_{kind}_key{suffix}", 0o600 if private else 0o644
         # OpenSSH refuses a private key without its last line end.
-        content = f"{key.get_secret_value().strip()}\n".encode()
-        path = f"/etc/ssh/ssh_host_{kind}_key{suffix}"
-        yield WriteFile(path=path, content=content, mode=0o600 if private else 0o644, sensitive=private)
+        if isinstance(key, SecretReference):
+            yield WriteSecretFile(path=path, source=key, mode=mode, end_line=True)
+        else:
+            content = f"{key.get_secret_value().strip()}\n".encode()
+            yield WriteFile(path=path, content=content, mode=mode, sensitive=private)
 
 
 def _settings(options: SSHDOptions, system: System) -> Iterator[WriteFile]:

@@ -26,6 +26,7 @@ from ucvm_agent.contextualize.base import (
     Contextualizer,
     Problem,
     Reads,
+    SecretReference,
     Severity,
     System,
     is_stored_form,
@@ -51,7 +52,7 @@ class Account:
     """An account that the context wants: what it is like, and the password that `chpasswd` has for it."""
 
     user: User
-    password: SecretStr | None = None
+    password: SecretStr | SecretReference | None = None
 
 
 class Users(Contextualizer[UsersOptions]):
@@ -120,7 +121,7 @@ def _cernvm_user(user: CernVMUser, options: UsersOptions, system: System) -> Use
     )
 
 
-def _passwords(options: UsersOptions, system: System) -> dict[str, SecretStr]:
+def _passwords(options: UsersOptions, system: System) -> dict[str, SecretStr | SecretReference]:
     """Return the passwords of `password` and `chpasswd` by user, later ones first."""
     given = {each.name: each.password for each in _entries(options) if each.password and not each.random}
     if options.password and (default := options.default_user(system)):
@@ -186,7 +187,7 @@ def _user_remarks(user: User, context: Context) -> Iterator[Problem]:
             yield remark(context, (*user.origin, field), "has no effect", hint)
     for field in ("passwd", "hashed_passwd"):
         password = getattr(user, field)
-        if password and not is_stored_form(password.get_secret_value()):
+        if isinstance(password, SecretStr) and password and not is_stored_form(password.get_secret_value()):
             message = "is no password hash; taken for the password itself"
             yield remark(context, (*user.origin, field), message, "write plain_text_passwd, or a hash (mkpasswd)")
     if user.password and user.lock_passwd:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from contextualizers.encoded import decode_base64
-from ucvm_agent.contextualize.actions import WriteFile
+from ucvm_agent.contextualize.actions import WriteFile, WriteSecretFile
 from ucvm_agent.contextualize.base import (
     Action,
     Context,
@@ -21,7 +21,9 @@ from ucvm_agent.contextualize.base import (
     Options,
     Problem,
     Reads,
+    SecretReference,
     System,
+    is_reference,
     remark,
 )
 
@@ -119,8 +121,11 @@ def _owner(text: str) -> str:
     return text
 
 
+_CONTENT_KEYS = {"append", "content", "encoding"}
+
+
 class File(Nested):
-    """One file."""
+    """One file; `source: {uri: ssm:NAME}` and the like stand for a content that is a secret."""
 
     path: Annotated[str, AfterValidator(_path)]
     encoding: Annotated[Encoding, BeforeValidator(_encoding)] = Encoding.PLAIN
@@ -131,12 +136,24 @@ class File(Nested):
     defer: bool = False
     source: Any = Field(None, repr=False)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the content is written here, or where we can fetch it."""
+        return self.source is None or isinstance(self.source, SecretReference)
+
     @field_validator("content", mode="before")
     @classmethod
     def _decode(cls, value: Any, info: ValidationInfo) -> bytes:
         if isinstance(value, dict | list):
             raise ValueError("expected text")
         return decode_content("" if value is None else str(value), info.data.get("encoding", Encoding.PLAIN))
+
+    @field_validator("source")
+    @classmethod
+    def _refer(cls, value: Any) -> Any:
+        """Read `source: {uri: ssm:NAME}` and the like; another source stays as it is."""
+        uri = value.get("uri") if isinstance(value, dict) else None
+        return SecretReference(uri) if isinstance(uri, str) and is_reference(uri) else value
 
 
 class WriteFilesOptions(Options):
@@ -155,15 +172,18 @@ class WriteFiles(Contextualizer[WriteFilesOptions]):
     def plan(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Action]:
         """Yield the files in their order."""
         for file in options.files:
-            if file.source is None and file.defer is self.deferred:
+            if file.is_known and file.defer is self.deferred:
                 yield _write(file)
 
     def remarks(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Problem]:
         """Warn of what is left out, and of numbers that YAML may have changed."""
         for file in options.files:
-            if file.source is not None:
-                hint = "write the content here, or fetch it in runcmd"
+            if not file.is_known:
+                hint = "write the content here, refer to ssm:, secretsmanager: or s3:, or fetch it in runcmd"
                 yield remark(context, (*file.origin, "source"), "is not fetched; the file is left out", hint)
+            elif file.source is not None:
+                for key in sorted(_CONTENT_KEYS & file.model_fields_set):
+                    yield remark(context, (*file.origin, key), "has no effect beside source", "leave one of them out")
             if file.permissions.guessed:
                 text = f'"{file.permissions.bits:04o}"'
                 yield remark(context, (*file.origin, "permissions"), f"a number; taken for {text}", f"write {text}")
@@ -180,6 +200,9 @@ class WriteFilesDeferred(WriteFiles):
 
 def _write(file: File) -> Action:
     owner, _, group = file.owner.partition(":")
+    if isinstance(file.source, SecretReference):
+        mode = file.permissions.bits if "permissions" in file.model_fields_set else 0o600
+        return WriteSecretFile(path=file.path, source=file.source, mode=mode, owner=owner, group=group or "root")
     return WriteFile(
         path=file.path,
         content=file.content,

@@ -172,6 +172,22 @@ def test_color_only_on_a_terminal_or_on_request(tmp_path: Path) -> None:
     assert "\x1b[" in run(*arguments, "--color", "always").stdout
 
 
+def test_includes_count_in_a_dry_run_and_are_kept_by_apply(tmp_path: Path) -> None:
+    """A boot without what was included has the copy; a dry run keeps none."""
+    (tmp_path / "included").write_text("#cloud-config\nwrite_files: [{path: /etc/a, content: a}]\n")
+    (tmp_path / "user-data").write_text(f"#include file://{tmp_path}/included\n")
+    (tmp_path / "root").mkdir()
+    words = ("--root", tmp_path / "root", "--user-data", tmp_path / "user-data")
+    assert "file /etc/a: new file" in run("--dry-run", *words).stdout
+    assert list((tmp_path / "root").iterdir()) == []
+    assert run("apply", *words).returncode == 0
+    (tmp_path / "included").unlink()
+    again = run("--dry-run", *words)
+    assert again.returncode == 0
+    assert "1:10: warning: an earlier copy of" in again.stdout
+    assert "1 unchanged" in again.stdout
+
+
 def test_a_volume_is_read_without_privilege() -> None:
     """`--source NAME --device FILE` needs nothing but the right to read the image."""
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others

@@ -20,7 +20,7 @@ import structlog
 from ucvm_agent import sources
 from ucvm_agent.application import carry_out
 from ucvm_agent.completion import complete, recall
-from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
+from ucvm_agent.contextualization import boot_id, discover, include, prepare, state_file
 from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
@@ -263,6 +263,7 @@ class Agent:
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""
         try:
+            found = await include(found, self._settings, keep=True)
             prepared = await asyncio.to_thread(prepare, found, self._settings, self._store)
         except (UserDataError, PlanError) as error:
             self._enter(State.FAILED, str(error))

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from ucvm_agent.contextualize.preview import Preview
     from ucvm_agent.layers import Effective
     from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.base import Found
     from ucvm_agent.store.journal import SavedJournal
+    from ucvm_agent.store.store import Store
 
 INTERRUPTED = 130
 """Exit code after ^C, as shells have it."""
@@ -159,10 +161,10 @@ def daemon(arguments: argparse.Namespace) -> int:
 
 def dry_run(arguments: argparse.Namespace) -> int:
     """Show the plan; exit code 3 if the user-data has errors."""
-    from ucvm_agent.contextualization import discover, prepare
+    from ucvm_agent.contextualization import prepare
 
     settings = _settings(arguments)
-    found = asyncio.run(discover(settings))
+    found = asyncio.run(_discovered(settings))
     with _journal(settings) as journal:
         shown = prepare(found, settings, journal).preview(journal)
     print(_rendered(shown, None, arguments), end="")
@@ -172,8 +174,7 @@ def dry_run(arguments: argparse.Namespace) -> int:
 def apply(arguments: argparse.Namespace) -> int:
     """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data."""
     from ucvm_agent.application import carry_out
-    from ucvm_agent.completion import recall
-    from ucvm_agent.contextualization import boot_id, discover, prepare, state_file
+    from ucvm_agent.contextualization import boot_id, prepare, state_file
     from ucvm_agent.events import State
     from ucvm_agent.store import lock
     from ucvm_agent.store.store import Store
@@ -181,7 +182,8 @@ def apply(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     path = state_file(settings)
     with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
-        prepared = prepare(recall(asyncio.run(discover(settings)), store), settings, store)
+        found = asyncio.run(_discovered(settings, store))
+        prepared = prepare(found, settings, store)
         shown = prepared.preview(store)
         applied = asyncio.run(carry_out(prepared, settings, store, store.enter))
         if prepared.waits_for:
@@ -246,6 +248,22 @@ def pair(arguments: argparse.Namespace) -> int:
     else:
         print(pairing.run(settings, getattr(arguments, "pin", None), from_stdin="secret_stdin" in arguments))
     return 0
+
+
+async def _discovered(settings: Settings, store: Store | None = None) -> Found:
+    """Return what a source has, with all that belongs to it.
+
+    Arguments:
+        store: remembers what is fetched; a dry run has none.
+    """
+    from ucvm_agent.contextualization import discover, include
+
+    found = await discover(settings)
+    if store is not None:
+        from ucvm_agent.completion import recall
+
+        found = recall(found, store)
+    return await include(found, settings, keep=store is not None)
 
 
 def _effective(arguments: argparse.Namespace) -> Effective:

@@ -1,6 +1,6 @@
 """The way from settings to a contextualized system, as the dry run, `apply` and the daemon all go it.
 
-discover ──Found──▶ prepare ──Prepared──▶ render (dry run) or apply
+discover ──Found──▶ include ──Found──▶ prepare ──Prepared──▶ render (dry run) or apply
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ucvm_agent.contextualize.preview import Preview, preview
 from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.errors import SourceError
+from ucvm_agent.include.gathering import gather
 from ucvm_agent.sources.find import find
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.store import FILE_NAME
@@ -41,6 +42,8 @@ NAMED_BY = "[cernvm] contextualization_key"
 """The option that names a context of CernVM Online (references/amiconfig.md, section 8)."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+INCLUDES = "includes"
+"""Folder of included texts, beside the state file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,18 @@ def _made(settings: Settings) -> tuple[list[Source], list[Source]]:
     made = sources.make_all(settings, state_file(settings).parent)
     rivals = [source for source in made if not source.adds]
     return (rivals, [source for source in made if source.adds]) if rivals else (made, [])
+
+
+async def include(found: Found, settings: Settings, *, keep: bool) -> Found:
+    """Fetch what the user-data include from elsewhere; what cannot be had becomes a problem of the context.
+
+    Arguments:
+        keep: whether it is kept for a boot without network; a dry run only uses what is there.
+
+    Raises:
+        UserDataError: the user-data cannot be used at all.
+    """
+    return await gather(found, settings, state_file(settings).parent / INCLUDES, keep=keep)
 
 
 def prepare(found: Found, settings: Settings, journal: Journal | None = None) -> Prepared:

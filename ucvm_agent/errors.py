@@ -17,6 +17,9 @@
     │   ├── StoreDamaged
     │   ├── StoreNewer           … written by a newer version of this program
     │   └── StoreBusy            … another agent holds it
+    ├── SecretError              what is kept elsewhere for this machine could not be had
+    │   ├── SecretDelayed        … now: try again
+    │   └── SecretRefused        … and trying again will not help
     └── DeliveryError            a controller could not be told
         ├── DeliveryDelayed      … now: keep the event and try again
         └── DeliveryRefused      … and never will: the controller does not want this event
@@ -132,6 +135,18 @@ class StoreNewer(StoreError):
 
 class StoreBusy(StoreError):
     """Another process has the state file open for writing."""
+
+
+class SecretError(UcvmError):
+    """A secret, or another object that is kept elsewhere for this machine, could not be had."""
+
+
+class SecretDelayed(SecretError):
+    """Whoever keeps it cannot answer now."""
+
+
+class SecretRefused(SecretError):
+    """It does not exist, cannot be used, or is not for this machine."""
 
 
 class DeliveryError(UcvmError):

@@ -158,6 +158,14 @@ class Cluster(Section):
     insecure: bool = Field(False, description="true allows a service of http, to which whoever is in between may write")
 
 
+class Include(Section):
+    """`[include]`: what the user-data includes from elsewhere."""
+
+    http: bool = Field(False, description="take includes over plain http, which anybody on the way may change")
+    timeout: float = Field(10.0, gt=0, description="seconds for one URL")
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
+
+
 class Contextualize(Section):
     """`[contextualize]`: what is done with the context."""
 
@@ -217,6 +225,7 @@ class Settings(Section):
     stop_timeout: float = Field(30.0, gt=0, description="seconds that running actions get at a stop")
     log: Log = Log()
     sources: Sources = Sources()
+    include: Include = Include()
     contextualize: Contextualize = Contextualize()
     cluster: Cluster = Cluster()
     xmpp: Xmpp = Xmpp()

@@ -235,7 +235,7 @@ def test_what_shadow_may_hold_is_stored_as_it_is(stored: str, system: System) ->
     answer = ask(Users(), text, system)
     assert answer.texts == []
     (user,) = (action for action in answer.actions if isinstance(action, EnsureUser))
-    assert user.password is not None
+    assert isinstance(user.password, SecretStr)
     assert to_stored_form(user.password.get_secret_value()) == stored
 
 

@@ -51,7 +51,7 @@ def _kinds() -> dict[str, type[Action]]:
 
 @cache
 def _model(action: type[Action]) -> type[BaseModel]:
-    types = get_type_hints(action)
+    types = get_type_hints(action, include_extras=True)
     definitions: dict[str, Any] = {}
     for item in fields(action):
         required = item.default is MISSING and item.default_factory is MISSING

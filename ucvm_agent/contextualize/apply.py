@@ -24,6 +24,7 @@ from ucvm_agent.contextualize.effects import change_of, paths_of, scopes_of
 from ucvm_agent.contextualize.plan import Plan, Step
 from ucvm_agent.contextualize.records import forget, prune
 from ucvm_agent.contextualize.redaction import describe, trace
+from ucvm_agent.contextualize.secrets import Secrets
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError
@@ -109,6 +110,7 @@ class _Run:
         self.store = store
         self.runs = runs
         self.scopes = scopes_of(plan.context, store)
+        self.secrets = Secrets(plan.context.metadata.region)
         self.slots = asyncio.Semaphore(parallel)
         self.ended = [asyncio.Event() for _ in plan.steps]
         self.results: dict[int, Result] = {}
@@ -213,7 +215,10 @@ class _Run:
             await asyncio.to_thread(forget, self.runs, step.key)
         await self._record(entry)
         with _explained(step):
-            await step.action.apply(Target(self.system, self.runs, self._run_key(step), self.changed))
+            await step.action.apply(self._target(step))
+
+    def _target(self, step: Step) -> Target:
+        return Target(self.system, self.runs, self._run_key(step), self.changed, self.secrets)
 
     def _run_key(self, step: Step) -> str:
         scope = hashlib.sha256(self.scopes[step.frequency].encode()).hexdigest()

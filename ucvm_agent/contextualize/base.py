@@ -27,6 +27,7 @@ from ucvm_agent.contextualize.actions.account_names import (
 from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.machine import demand_hostname
 from ucvm_agent.contextualize.actions.passwords import is_stored_form
+from ucvm_agent.contextualize.actions.secret import Secret, SecretReference, is_reference, read_secret
 from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark, split_commas
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.public_key import parse_public_key
@@ -44,6 +45,8 @@ __all__ = [
     "Reads",
     "Refusal",
     "Script",
+    "Secret",
+    "SecretReference",
     "Severity",
     "Stage",
     "System",
@@ -52,9 +55,11 @@ __all__ = [
     "demand_hostname",
     "demand_new_name",
     "demand_number",
+    "is_reference",
     "is_stored_form",
     "parse_public_key",
     "put_block",
+    "read_secret",
     "remark",
     "split_commas",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ucvm_agent.contextualize.secrets import Secrets
 from ucvm_agent.contextualize.system import System
 
 
@@ -21,9 +22,11 @@ class Target:
             plan. What is found under it is this attempt's; it is removed before the action is tried again, or
             done in another scope of its frequency.
         changed: paths that this run has changed so far.
+        secrets: tells what references to secrets stand for.
     """
 
     system: System
     runs: Path
     run_key: str
     changed: Set[str]
+    secrets: Secrets = field(default_factory=Secrets)

@@ -7,7 +7,7 @@ a heavy library, since the dry run of a local file passes through it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +40,21 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of a URL that the user-data include.
+
+    Arguments:
+        data: what the URL brought; None if it brought nothing.
+        failure: why it brought nothing, or why `data` is an earlier copy; never holds a secret.
+        hint: what to do about the failure.
+    """
+
+    data: bytes | None = field(repr=False)
+    failure: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a source answered.
 
@@ -52,6 +67,7 @@ class Found:
         pickup: an archive of local media that is unpacked over the system.
         base64: the platform says that `user_data` is base64 (never a guess).
         metadata: the instance.
+        included: what the user-data include from elsewhere, by URL, as far as it was fetched.
     """
 
     source: str
@@ -62,6 +78,7 @@ class Found:
     metadata: Metadata = Metadata()
     extra_data: bytes | None = field(default=None, repr=False)
     pickup: bytes | None = field(default=None, repr=False)
+    included: Mapping[str, Fetched] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,11 @@ class Bounds:
         """Return a unique name for a part; one without a name gets a number, as cloud-init does."""
         self._named += 1
         clean = re.sub(r"[^\w.+@-]", "_", wanted)[:100].lstrip(".")
-        base = name = self._prefix + (clean or f"part-{self._named:03d}")
+        return self.make_unique(clean or f"part-{self._named:03d}")
+
+    def make_unique(self, wanted: str) -> str:
+        """Return a unique name for a part that is none of a container: it came from a URL or a template."""
+        base = name = self._prefix + wanted.removeprefix(self._prefix)
         count = 1
         while name in self._names:
             count += 1

@@ -106,6 +106,22 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Include:
+    """A text that the user-data wants from elsewhere, and that has not been fetched yet.
+
+    Arguments:
+        url: where it is; its query may be a secret.
+        once: it is fetched once for each instance, not at each boot.
+        local: it is named by a file of this machine, and may be one itself.
+    """
+
+    url: str = field(repr=False)
+    once: bool
+    local: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A value together with its path and the place where it was written."""
 
@@ -119,13 +135,14 @@ class Context:
     """One user-data, decoded.
 
     Arguments:
-        digest: SHA-256 of the raw user-data in hex (with vendor data, extra user-data and pickup archive after it,
-            where there are any); names the context everywhere.
+        digest: SHA-256 of the raw user-data in hex (with vendor data, extra user-data, pickup archive and all that they
+            include after it, where there are any); names the context everywhere.
         values: the tree of values, see the module's docstring.
         places: for each path in `values` (inner ones too) where it was written.
         problems: in the order of the text.
         pickup: an archive that came on a local medium, to be unpacked over the system.
         missing: keys of the cluster that the user-data waits for (`placeholders.py`).
+        includes: what is still missing of it; empty once all of it is there, or is known not to be had.
     """
 
     digest: str
@@ -137,6 +154,7 @@ class Context:
     metadata: Metadata = field(default_factory=Metadata)
     pickup: bytes | None = field(default=None, repr=False)
     missing: frozenset[str] = frozenset()
+    includes: tuple[Include, ...] = ()
 
     def entry(self, key: str) -> Entry | None:
         """Return the value that was written for `key` (`hostname`, `a.b`, `[section] option`), if any."""

@@ -18,6 +18,8 @@ from ucvm_agent.userdata.amiconfig import parse_sections
 from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import UCERNVM, Context, Frozen, Part, Place, Script, freeze
 from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
+from ucvm_agent.userdata.glidein import add_pilot, is_pilot, read_pilot
+from ucvm_agent.userdata.include import Inclusion, read_urls, shown_url
 from ucvm_agent.userdata.merge import Mergers, take_mergers
 from ucvm_agent.userdata.piece import Piece
 from ucvm_agent.userdata.placeholders import fill
@@ -30,30 +32,33 @@ from ucvm_agent.userdata.unpack import decode_said_base64, unpack
 from ucvm_agent.userdata.written import Tree, add_sections, places, plain
 
 USER_DATA, VENDOR_DATA, EXTRA_DATA = "user-data", "vendor-data", "extra-user-data"
-_PREFIXES = {USER_DATA: "", VENDOR_DATA: "vendor-", EXTRA_DATA: "extra-"}
 
-_UNSUPPORTED = {
-    Format.JSON_PATCH: "#cloud-config-jsonp",
-    Format.INCLUDE: "#include",
-    Format.INCLUDE_ONCE: "#include-once",
-    Format.PART_HANDLER: "#part-handler",
-    Format.JINJA: "## template: jinja",
-}
+_TEMPLATES = (Format.SCRIPT, Format.CLOUD_CONFIG, Format.BOOTHOOK)
+_LOCAL_SOURCES = ("file",)
+"""Sources whose user-data are a file that somebody on this machine has chosen."""
 
 
 @dataclass(slots=True)
 class _Document:
-    """What one document (the user's, the vendor's or the extra one) has yielded so far."""
+    """What one document (the user's, the vendor's or the extra one) has yielded so far.
 
+    Arguments:
+        origins: for each part that was included, the part of the document itself that led to it.
+    """
+
+    found: Found
     bounds: Bounds
     problems: Problems
+    inclusion: Inclusion
     keys: Mapping[str, str] | None = None
     missing: dict[str, Place] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     boothooks: list[Script] = field(default_factory=list)
     scripts: list[Script] = field(default_factory=list)
     config: Tree = field(default_factory=dict)
     sections: Tree = field(default_factory=dict)
+    pilot: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +87,19 @@ def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
         BoundExceeded: it is larger or deeper, or has more parts, lines or values than the bounds allow.
     """
     problems = Problems()
-    vendor = _read_document(VENDOR_DATA, found.vendor_data, problems, keys, base64=False)
-    user = _read_document(USER_DATA, found.user_data, problems, keys, base64=found.base64)
-    extra = _read_document(EXTRA_DATA, found.extra_data, problems, keys, base64=False)
-    documents = (vendor, user, extra)
+    inclusion = Inclusion(found.included, local=found.source in _LOCAL_SOURCES)
+    documents = [_Document(found, Bounds(prefix), problems, inclusion, keys) for prefix in ("vendor-", "", "extra-")]
+    vendor, user, extra = documents
+    _read_document(vendor, VENDOR_DATA, found.vendor_data, base64=False)
+    _read_document(user, USER_DATA, found.user_data, base64=found.base64)
+    _read_document(extra, EXTRA_DATA, found.extra_data, base64=False)
     tree: Tree = {}
     for document in documents:
         tree = Mergers().merge(tree, document.config)
     for document in documents:
         add_sections(tree, document.sections)
+    if pilot := user.pilot or vendor.pilot or extra.pilot:
+        add_pilot(tree, pilot, problems)
     parts = tuple(part for document in documents for part in document.parts)
     missing = {key: place for document in documents for key, place in document.missing.items()}
     _note_missing(missing, problems, in_cluster=keys is not None)
@@ -107,12 +116,14 @@ def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
         metadata=found.metadata,
         pickup=found.pickup,
         missing=frozenset(missing),
+        includes=tuple(inclusion.missing.values()),
     )
 
 
 def _digest(found: Found) -> str:
     given = (found.user_data, found.vendor_data, found.extra_data, found.pickup)
-    return hashlib.sha256(b"".join(data for data in given if data)).hexdigest()
+    included = (fetched.data for _, fetched in sorted(found.included.items()))
+    return hashlib.sha256(b"".join(data for data in (*given, *included) if data)).hexdigest()
 
 
 def _note_missing(missing: Mapping[str, Place], problems: Problems, *, in_cluster: bool) -> None:
@@ -124,14 +135,10 @@ def _note_missing(missing: Mapping[str, Place], problems: Problems, *, in_cluste
             problems.note(place, f"nothing replaces this placeholder for the key {key} of a cluster", hint)
 
 
-def _read_document(
-    name: str, data: bytes | None, problems: Problems, keys: Mapping[str, str] | None, *, base64: bool
-) -> _Document:
-    document = _Document(Bounds(_PREFIXES[name]), problems, keys)
+def _read_document(document: _Document, name: str, data: bytes | None, *, base64: bool) -> None:
     if data:
         piece = Piece(name, data)
-        _read_piece(decode_said_base64(piece, problems) if base64 else piece, document)
-    return document
+        _read_piece(decode_said_base64(piece, document.problems) if base64 else piece, document)
 
 
 def _read_piece(container: Piece, document: _Document) -> None:
@@ -186,6 +193,14 @@ def _read_cloud_config(text: _Text, region: Region, document: _Document) -> None
         document.problems.warning(place, message, "keep the lines of a format together, or use a MIME multipart")
 
 
+def _read_patch(text: _Text, region: Region, document: _Document) -> None:
+    from ucvm_agent.userdata.json_patch import apply_patch  # jsonpatch is slow to import, and seldom needed
+
+    lines = [line for _, line in region.rows(text.lines)]
+    patch = "\n".join(lines[lines[0].startswith("#") :])
+    document.config = apply_patch(document.config, patch, text.place(region), document.bounds, document.problems)
+
+
 def _read_archive(text: _Text, region: Region, document: _Document) -> None:
     from ucvm_agent.userdata.archive import read_archive  # as above
 
@@ -238,12 +253,49 @@ def _read_unknown(text: _Text, region: Region, document: _Document) -> None:
     if beginning.startswith(("<!doctype", "<html", "<?xml")):
         hint = "the metadata service or the proxy in between gave an error page"
         document.problems.error(place, "this is a web page, and not user-data", hint)
-    elif "####" in rows[0][1] and "-cluster" in rows[0][1]:
-        document.problems.error(place, "not supported yet: user-data of a glideinWMS pilot")
+    elif is_pilot(pilot := "\n".join(text.lines)):
+        document.pilot = read_pilot(pilot, text.piece.name, document.problems)
+    elif any("####" in line and "-cluster" in line for line in text.lines[:4]):
+        hint = "it is base64, then #### -cluster N -subcluster N####, and one line end at most"
+        document.problems.error(place, "this looks like user-data of a glideinWMS pilot, and is none", hint)
     else:
         yaml = re.match(r"[A-Za-z_][\w-]*:(?:\s|$)", rows[0][1]) is not None
         hint = "if this is cloud-config, begin it with a line #cloud-config" if yaml else "begin with one of these"
         _skip(place, f"{len(rows)} lines" if len(rows) > 1 else "a line", document, hint)
+
+
+def _read_include(text: _Text, region: Region, document: _Document) -> None:
+    part, bounds = text.piece.name, document.bounds
+    for url, once, place in read_urls(region.rows(text.lines), part, once=region.format is Format.INCLUDE_ONCE):
+        data = document.inclusion.take(url, place, document.problems, once=once)
+        if data is None:
+            continue
+        name = bounds.make_unique(shown_url(url))
+        bounds.count_parts(1, name)
+        document.origins[name] = document.origins.get(part, part)
+        with document.inclusion.inside(url):
+            _read_piece(Piece(name, data, depth=text.piece.depth + 1), document)
+
+
+def _read_template(text: _Text, region: Region, document: _Document) -> None:
+    from ucvm_agent.userdata.template import MARKER, render  # jinja2 is slow to import, and seldom needed
+
+    place = text.place(region)
+    lines = [line for _, line in region.rows(text.lines)]
+    if lines[0].startswith(MARKER):
+        lines[0] = ""
+    rendered = render("\n".join(lines), document.found, place, document.problems)
+    if rendered is None:
+        return
+    first = next((line for line in rendered.split("\n") if line.strip()), "")
+    if first_line_format(first) not in _TEMPLATES:
+        hint = "let the line after ## template: jinja be #cloud-config, #! or #cloud-boothook"
+        document.problems.error(place, "only cloud-config, scripts and boothooks can be templates", hint)
+        return
+    name = document.bounds.make_unique(f"{text.piece.name} filled in")
+    document.origins[name] = document.origins.get(text.piece.name, text.piece.name)
+    headers, depth = text.piece.headers, text.piece.depth + 1
+    _read_piece(Piece(name, rendered.lstrip("\n").encode(), headers=headers, depth=depth), document)
 
 
 def _refuse(text: _Text, region: Region, document: _Document) -> None:
@@ -251,8 +303,9 @@ def _refuse(text: _Text, region: Region, document: _Document) -> None:
     if region.format is Format.UPSTART:
         document.problems.warning(place, "an upstart job has no effect: there is no upstart any more", "use systemd")
         return
-    message = f"not supported yet: {_UNSUPPORTED[region.format]}"
-    document.problems.error(place, message, "put what it would bring into the user-data itself")
+    document.problems.error(
+        place, "not supported yet: #part-handler", "put what it would bring into the user-data itself"
+    )
 
 
 def _skip(place: Place, what: str, document: _Document, hint: str) -> None:
@@ -267,14 +320,21 @@ _READERS: dict[Format, Callable[[_Text, Region, _Document], None]] = {
     Format.AMICONFIG: _read_amiconfig,
     Format.UCERNVM: _read_ucernvm,
     Format.UNKNOWN: _read_unknown,
+    Format.JSON_PATCH: _read_patch,
+    Format.INCLUDE: _read_include,
+    Format.INCLUDE_ONCE: _read_include,
+    Format.JINJA: _read_template,
     Format.UPSTART: _refuse,
-    **dict.fromkeys(_UNSUPPORTED, _refuse),
+    Format.PART_HANDLER: _refuse,
 }
 
 
 def _run_order(document: _Document) -> list[Script]:
-    """Return a document's scripts as cloud-init runs them: boothooks as they come, the others by name."""
-    return document.boothooks + sorted(document.scripts, key=lambda script: script.name)
+    """Return a document's scripts as cloud-init runs them: boothooks as they come, the others by name.
+
+    What was included counts as that which includes it, so that the order of the URLs stays.
+    """
+    return document.boothooks + sorted(document.scripts, key=lambda s: document.origins.get(s.name, s.name))
 
 
 def _name_scripts(scripts: list[Script]) -> tuple[Script, ...]:

@@ -27,11 +27,12 @@ _INNER = re.compile(r"""(?<!\w)(?P<mark>["']?)(?P<key>[A-Za-z_][\w-]*)(?P=mark)\
 _ACCOUNTS = re.compile(r"\s*users\s*[:=](?=.*:)", re.IGNORECASE)
 _SHAPES = (
     (re.compile(r"(?<=://)[^/\s@]*@(?=\S)"), f"{MASK}@"),
+    (re.compile(r"(?<=://)([^\s?\"'<>]*\?)[^\s\"'<>]+"), rf"\1{MASK}"),
     (re.compile(r"\$(?:1|2[abxy]|5|6|y|gy|7)\$[^\s,:;'\"]+"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), MASK),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.?[\w-]*"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), rf"\1 {MASK}"),
-    (re.compile(r"(?<![\w+/])(?!AAAA)[A-Za-z0-9+/]{60,}={0,2}|[A-Za-z0-9+/=]{8,}(?=####)"), MASK),
+    (re.compile(r"(?<![\w+/])(?!AAAA)[A-Za-z0-9+/]{60,}={0,2}|[^\s#]{8,}(?=####)"), MASK),
     (re.compile(r"(?<=\s)(-u|--user|-p|--proxy-user)([ =]?)(?:'[^']*'|\"[^\"]*\"|\S+)"), rf"\1\2{MASK}"),
 )
 _LOOK_BACK = 2_000

@@ -16,8 +16,15 @@ from ucvm_agent.userdata.formats import Format, first_line_format, inner_format,
 from ucvm_agent.userdata.shell import Quotation, ends_by_itself, is_shell
 
 _SCRIPTS = (Format.SCRIPT, Format.BOOTHOOK)
-_YAML = (Format.CLOUD_CONFIG, Format.ARCHIVE, Format.JSON_PATCH)
-_WHOLE = (Format.INCLUDE, Format.INCLUDE_ONCE, Format.PART_HANDLER, Format.JINJA, Format.UPSTART)
+_YAML = (Format.CLOUD_CONFIG, Format.ARCHIVE)
+_WHOLE = (
+    Format.INCLUDE,
+    Format.INCLUDE_ONCE,
+    Format.JSON_PATCH,
+    Format.PART_HANDLER,
+    Format.JINJA,
+    Format.UPSTART,
+)
 """Formats in which a `#` or a word in brackets may mean anything, so that only well-known sections stop them."""
 _YAML_KEY = re.compile(r"[A-Za-z_][\w-]*:(?:\s|$)")
 _YAML_KEY_ALONE = re.compile(r"[A-Za-z_][\w-]*:\s*(?:#.*)?$")

@@ -11,6 +11,7 @@ from ucvm_agent.contextualize.actions.extract import ExtractArchive
 from ucvm_agent.contextualize.actions.files import MakeDirectory, MakeLink, WriteFile
 from ucvm_agent.contextualize.actions.machine import EnableUnit, RestartUnit, SetHostname
 from ucvm_agent.contextualize.actions.run import RunCommand, RunScript
+from ucvm_agent.contextualize.actions.secret_files import WriteSecretFile
 
 __all__ = [
     "Action",
@@ -29,4 +30,5 @@ __all__ = [
     "RunScript",
     "SetHostname",
     "WriteFile",
+    "WriteSecretFile",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ucvm_agent.contextualize.actions.account_files import Accounts, Row
 from ucvm_agent.contextualize.actions.passwords import matches
+from ucvm_agent.contextualize.actions.secret import SecretReference
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
@@ -201,11 +202,13 @@ def _free_number(accounts: Accounts, kind: str, taken: Collection[int], *, syste
 
 def _password(wanted: EnsureUser, before: str | None, stored_form: StoredForm) -> str:
     """Return what is to be stored as the password; `before` is None for a new user."""
-    given = wanted.password.get_secret_value() if wanted.password else None
     bare = (before or "").lstrip("!")
-    if given is None:
+    if wanted.password is None:
         stored = UNUSABLE if before is None else before
+    elif isinstance(wanted.password, SecretReference):
+        stored = stored_form(str(wanted.password))  # a preview, which does not know it
     else:
+        given = wanted.password.get_secret_value()
         stored = bare if matches(given, bare) else stored_form(given)
     return f"!{stored}" if wanted.lock_password and not stored.startswith(("!", "*")) else stored
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -24,6 +24,7 @@ from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Ef
 from ucvm_agent.contextualize.actions.homes import make_home
 from ucvm_agent.contextualize.actions.locks import finish_in_thread, lock
 from ucvm_agent.contextualize.actions.passwords import demand_password, to_stored_form
+from ucvm_agent.contextualize.actions.secret import Secret, SecretReference
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ class EnsureUser(Action):
         uid: wanted number; None = the next free one.
         primary_group: name; empty = a group of the user's own name, made with it.
         groups: supplementary groups to be in (never taken out of others).
-        password: plain text or a crypt hash (`$5$ $6$ $y$ …`); None = leave as it is, locked for a new user.
+        password: plain text or a crypt hash (`$5$ $6$ $y$ …`); None = leave as it is, locked for a new user;
+            a reference is followed when it is applied.
         lock_password: make the password unusable.
         home: empty = `/home/NAME` for a new user.
         shell: empty = the system's default for a new user (/etc/default/useradd).
@@ -133,7 +135,7 @@ class EnsureUser(Action):
     shell: str = ""
     primary_group: str = ""
     groups: tuple[str, ...] = ()
-    password: SecretStr | None = None
+    password: Secret | None = None
     lock_password: bool = False
     system: bool = False
     create_home: bool = True
@@ -150,7 +152,7 @@ class EnsureUser(Action):
             if path:
                 demand_path(path, root=True)
                 account_names.demand_field(path, what)
-        if self.password is not None:
+        if isinstance(self.password, SecretStr):
             demand_password(self.password.get_secret_value())
         if self.expire_date:
             account_names.demand_date(self.expire_date)
@@ -190,21 +192,32 @@ class EnsureUser(Action):
             return Change(effect, f"would be refused: {error}")
         home = there[5] if there else self.home or f"/home/{self.name}"
         words = list(filter(None, [account_changes.describe_user(before, after, self.name)]))
+        words += [f"password from {self.password}"] * isinstance(self.password, SecretReference)
         words += [f"uid {self.uid}"] * (there is None and self.uid is not None)
         words += [f"new home {home}"] * (self._wants_home and home not in _NO_HOMES and system.status(home) is None)
         return Change(effect, ", ".join(words)) if words else ALREADY_SO
 
     async def apply(self, target: Target) -> None:
         """See `Action.apply`; the home comes last, and is found missing after a crash before it."""
-        system = target.system
+        system, known = target.system, await self._follow(target)
         async with _locked(target):
-            before, after = await asyncio.to_thread(self._compare, system.files)
+            before, after = await asyncio.to_thread(known._compare, system.files)
             if _has_tools(system):
-                await account_tools.change_user(system, self, before, after)
+                await account_tools.change_user(system, known, before, after)
             else:
                 await finish_in_thread(partial(write_accounts, system.files, before, after))
         if self._wants_home:
             await asyncio.to_thread(self._make_home, system, after)
+
+    async def _follow(self, target: Target) -> EnsureUser:
+        """Return the same user with the password itself in place of a reference."""
+        if not isinstance(self.password, SecretReference):
+            return self
+        password = await target.secrets.resolve_text(self.password)
+        try:
+            return replace(self, password=password)
+        except ValueError as error:
+            raise ActionError(str(error), where=str(self.password)) from None
 
     @property
     def _wants_home(self) -> bool:

@@ -1,0 +1,97 @@
+"""Templates are filled in with what the platform says, and reach nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.userdata.conftest import findings, values
+from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.userdata.context import Context, Severity
+from ucvm_agent.userdata.decode import decode
+
+METADATA = Metadata(instance_id="i-1", hostname="worker-1", region="eu-1", zone="eu-1a", public_keys=("ssh-rsa A",))
+
+
+def read(text: str) -> Context:
+    return decode(Found("ec2", "http://169.254.169.254", f"## template: jinja\n{text}".encode(), metadata=METADATA))
+
+
+def test_a_template_knows_its_instance() -> None:
+    """By cloud-init's names, with `-` as well as with `_`."""
+    names = [
+        "v1.instance_id",
+        "instance_id",
+        "v1['instance-id']",
+        "ds.meta_data.instance_id",
+        "ds.meta_data['instance-id']",
+    ]
+    lines = [f"k{number}: '{{{{ {name} }}}}'" for number, name in enumerate(names)]
+    context = read("#cloud-config\n{% if v1.region == 'eu-1' %}\n" + "\n".join(lines) + "\n{% endif %}\n")
+    assert values(context) == {f"k{number}": "i-1" for number in range(len(names))}
+    assert context.problems == ()
+
+
+def test_scripts_can_be_templates() -> None:
+    """Byte by byte, but for what is filled in."""
+    (script,) = read("#!/bin/sh\necho {{ v1.local_hostname }} {{ v1.availability_zone }}\n").scripts
+    assert script.text == b"#!/bin/sh\necho worker-1 eu-1a\n"
+
+
+def test_a_name_without_a_value_is_told() -> None:
+    """It stands there as cloud-init has it; in a condition it is false."""
+    text = "#cloud-config\na: {{ v1.nothing }}\nb: {{ ds.x.y.z }}\nc: {{ 1 if v1.nothing else 2 }}\n"
+    context = read(text)
+    assert values(context) == {"a": "CI_MISSING_JINJA_VAR/nothing", "b": "CI_MISSING_JINJA_VAR/x.y.z", "c": 2}
+    assert [(severity, line) for severity, line, _ in findings(context)] == [(Severity.WARNING, 1)] * 2
+
+
+def test_a_mistake_in_a_template_has_its_line() -> None:
+    """And what is not filled in is not used."""
+    context = read("#cloud-config\na: 1\nb: {{ v1.\n")
+    assert values(context) == {}
+    (problem,) = context.problems
+    assert (problem.severity, problem.place.line) == (Severity.ERROR, 4)
+
+
+def test_a_mistake_in_what_comes_of_a_template_has_its_line_there() -> None:
+    """Since that is what was read."""
+    (problem,) = read("#cloud-config\n{# nothing\n#}a: 1\nb: [\n").problems
+    assert (problem.place.part, problem.place.line) == ("user-data filled in", 3)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "v1.__class__.__mro__",
+        "''.__class__",
+        "v1['__class__']",
+        "v1 | attr('_x')",
+        "v1.region.format.__globals__",
+        "'%s' * 9**9",
+        "[1] * 999999999",
+        "2 ** 99999999",
+        "1 / 0",
+        "nothing()",
+        "v1.keys.x.y()",
+        "range(999999999)",
+    ],
+)
+def test_a_template_reaches_nothing_but_its_data(expression: str) -> None:
+    """Neither Python's insides nor all of the memory."""
+    context = read(f'#cloud-config\na: "{{{{ {expression} }}}}"\n')
+    assert len(findings(context)) == 1
+    assert "class '" not in str(values(context))
+
+
+def test_only_some_formats_can_be_templates() -> None:
+    """As in cloud-init."""
+    context = read("[cernvm]\na=b\n")
+    assert [severity for severity, _, _ in findings(context)] == [Severity.ERROR]
+
+
+@given(st.text(alphabet="{}%#v1.ab|'\"\n -"))
+def test_any_template_is_read(text: str) -> None:
+    """Without any exception."""
+    read(f"#cloud-config\n{text}")

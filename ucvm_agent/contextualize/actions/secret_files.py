@@ -1,0 +1,88 @@
+"""Files whose content is a secret that is kept elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ucvm_agent.contextualize.actions.attributes import (
+    accounts,
+    attribute_difference,
+    demand_mode,
+    demand_path,
+    describe_attributes,
+    obstacle,
+    parents,
+    path_resource,
+)
+from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.files import WriteFile
+from ucvm_agent.contextualize.actions.secret import SecretReference
+from ucvm_agent.contextualize.rootfs import Kind
+
+if TYPE_CHECKING:
+    from ucvm_agent.contextualize.system import System
+    from ucvm_agent.contextualize.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteSecretFile(Action):
+    """Make a regular file have what a reference stands for as its content, as `WriteFile` does.
+
+    Arguments:
+        path: absolute, beneath the root.
+        source: where the content is kept.
+        mode: permission bits.
+        owner, group: names.
+        end_line: add a line end if the content has none, for programs that want whole lines.
+
+    Raises:
+        ValueError: the path or the mode is none.
+    """
+
+    kind: ClassVar[str] = "secret_file"
+    sensitive: ClassVar[bool] = True
+    path: str
+    source: SecretReference
+    mode: int = 0o600
+    owner: str = "root"
+    group: str = "root"
+    end_line: bool = False
+
+    def __post_init__(self) -> None:
+        demand_path(self.path)
+        demand_mode(self.mode)
+
+    @property
+    def target(self) -> str:
+        """The path."""
+        return self.path
+
+    def provides(self) -> frozenset[Resource]:
+        """See `Action.provides`: the path."""
+        return frozenset({path_resource(self.path)})
+
+    def requires(self) -> frozenset[Resource]:
+        """See `Action.requires`: the owner and the directories above."""
+        return parents(self.path) | accounts(self.owner, self.group)
+
+    def preview(self, system: System) -> Change:
+        """See `Action.preview`; the content is neither fetched nor compared."""
+        there = system.status(self.path)
+        if there is None:
+            attributes = describe_attributes(self.mode, self.owner, self.group)
+            return Change(Effect.CREATE, f"new file from {self.source}, {attributes}")
+        if there.kind is not Kind.FILE:
+            return obstacle(there)
+        attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
+        return Change(Effect.UPDATE, f"content from {self.source}", attributes)
+
+    async def apply(self, target: Target) -> None:
+        """See `Action.apply`."""
+        content = (await target.secrets.resolve(self.source)).get_secret_value()
+        if self.end_line and not content.endswith(b"\n"):
+            content += b"\n"
+        written = WriteFile(
+            path=self.path, content=content, mode=self.mode, owner=self.owner, group=self.group, sensitive=True
+        )
+        await written.apply(target)
