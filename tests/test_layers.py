@@ -98,10 +98,11 @@ def test_every_setting_can_be_given_in_the_environment() -> None:
 )
 def test_a_url_that_cannot_be_shown_is_refused(url: str, reason: str) -> None:
     """The message tells where a secret belongs, and repeats none."""
-    with pytest.raises(SettingsError, match=reason) as caught:
-        load(None, {"UCVM_HTTP__URL": url}, "", {})
-    assert "hunter2" not in repr(caught.value)
-    assert caught.value.where == "UCVM_HTTP__URL"
+    for setting in ("UCVM_HTTP__URL", "UCVM_SOURCES__CERNVM_ONLINE__URL", "UCVM_CLUSTER__SERVICE_URL"):
+        with pytest.raises(SettingsError, match=reason) as caught:
+            load(None, {setting: url}, "", {})
+        assert "hunter2" not in repr(caught.value)
+        assert caught.value.where == setting
 
 
 def test_a_refused_secret_is_not_in_the_error() -> None:

@@ -22,6 +22,27 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """A list; the environment and the kernel command line write it as `a,b,c`."""
 
 
+def _url(text: str) -> str:
+    """Return a URL that may be shown and logged; the errors quote nothing of it."""
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not a URL of http or https")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "may hold no credentials and no query, since it is shown (a token for [http] goes into http.token_file)"
+        )
+    return text
+
+
+Url = Annotated[str, AfterValidator(_url)]
+"""A URL of http or https that may be shown: without credentials and query; empty where that means something."""
+
+
 class Section(BaseModel):
     """A table of the settings file."""
 
@@ -55,7 +76,7 @@ class OpenStack(Section):
 class Gce(Section):
     """`[sources.gce]`: the metadata server of Google Compute Engine."""
 
-    endpoint: str = Field("http://169.254.169.254", description="its address, without a path")
+    endpoint: Url = Field("http://169.254.169.254", description="its address, without a path")
 
 
 class CloudStack(Section):
@@ -81,7 +102,7 @@ class Volume(Section):
 class Azure(Volume):
     """`[sources.azure]`: Azure's provisioning medium and its metadata service."""
 
-    endpoint: str = Field("http://169.254.169.254", description="of the metadata service, without a path")
+    endpoint: Url = Field("http://169.254.169.254", description="of the metadata service, without a path")
 
 
 class ConfigDrive(Volume):
@@ -117,7 +138,7 @@ class Bootloader(Section):
 class CernvmOnline(Section):
     """`[sources.cernvm_online]`: contexts of CernVM Online, paired by `ucvm-agent pair` or named here."""
 
-    url: str = Field("https://cernvm-online.cern.ch", description="the service")
+    url: Url = Field("https://cernvm-online.cern.ch", description="the service")
     key: SecretStr = Field(SecretStr(""), description="context to fetch: ID, or ID:SECRET if it is encrypted")
     key_file: Path | None = Field(None, description="file with the key, instead of `key`")
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
@@ -148,7 +169,7 @@ class Sources(Section):
 class Cluster(Section):
     """`[cluster]`: the PIN service through which the machines of a cluster find each other."""
 
-    service_url: str = Field(
+    service_url: Url = Field(
         "https://cernvm-online.cern.ch", description="the service, unless the context names another"
     )
     pause: float = Field(25.0, gt=0, description="seconds between two questions of a machine that waits")
@@ -190,25 +211,10 @@ class Xmpp(Section):
     receipts: bool = Field(True, description="an event counts as delivered when its controller, not its server, has it")
 
 
-def _url(text: str) -> str:
-    """Return a URL that may be shown and logged; the errors quote nothing of it."""
-    if not text:
-        return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("is not a URL of http or https")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("may hold no credentials and no query, since it is shown; write them into http.token_file")
-    return text
-
-
 class Http(Section):
     """`[http]`: a controller that takes events by POST; off without a URL."""
 
-    url: Annotated[str, AfterValidator(_url)] = ""
+    url: Url = ""
     token: SecretStr = SecretStr("")
     token_file: Path | None = Field(None, description="file with the bearer token, instead of `token`")
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
@@ -233,12 +239,16 @@ class Settings(Section):
 
     @property
     def insecure(self) -> tuple[str, ...]:
-        """The controllers' connections for which verification of TLS certificates was switched off."""
-        used = {
-            "xmpp": bool(self.xmpp.jid) and not self.xmpp.verify,
-            "http": bool(self.http.url) and not self.http.verify,
+        """The settings that let somebody on the way forge what this machine is told."""
+        weak = {
+            "xmpp.verify = false": bool(self.xmpp.jid) and not self.xmpp.verify,
+            "http.verify = false": bool(self.http.url) and not self.http.verify,
+            "sources.cernvm_online.insecure = true": self.sources.cernvm_online.insecure,
+            "sources.nocloud.allow_insecure_seed = true": self.sources.nocloud.allow_insecure_seed,
+            "cluster.insecure = true": self.cluster.insecure,
+            "include.http = true": self.include.http,
         }
-        return tuple(name for name, unverified in used.items() if unverified)
+        return tuple(setting for setting, is_weak in weak.items() if is_weak)
 
 
 def leaves(

@@ -42,7 +42,7 @@ def status_text(status: Status, *, running: bool, boot_id: str, settings: Settin
             *_list("problems in the user-data", status.problems),
             *_actions(status.actions, running),
             *_list("controllers", [_delivery(delivery) for delivery in status.deliveries]),
-            *(f"warning: {name} accepts any TLS certificate (verify = false)" for name in settings.insecure),
+            *(f"warning: {setting}: what comes that way can be forged" for setting in settings.insecure),
         ]
     )
 
