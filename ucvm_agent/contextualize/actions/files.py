@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ucvm_agent.contextualize.actions.attributes import (
-    accounts,
     attribute_difference,
     demand_bytes,
-    demand_mode,
     demand_path,
     describe_attributes,
     numbers,
@@ -24,6 +22,7 @@ from ucvm_agent.contextualize.actions.attributes import (
 from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.difference import HIDDEN, content_difference
+from ucvm_agent.contextualize.actions.owned_path import OwnedPath
 from ucvm_agent.contextualize.rootfs import Kind, Status
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ MAX_READ = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class WriteFile(Action):
+class WriteFile(OwnedPath):
     """Make a regular file have this content, mode and owner, replaced as a whole; parents are made (0755).
 
     Arguments:
@@ -56,35 +55,17 @@ class WriteFile(Action):
     """
 
     kind: ClassVar[str] = "file"
-    path: str
     content: bytes = field(repr=False)
-    mode: int = 0o644
-    owner: str = "root"
-    group: str = "root"
     append: bool = False
     block: str = ""
     sensitive: bool = False
     check: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        demand_path(self.path)
-        demand_mode(self.mode)
+        super().__post_init__()
         demand_bytes(self.content)
         if self.block and (not self.block.isidentifier() or self.append or self.content[-1:] not in (b"", b"\n")):
             raise ValueError(f"{self.path}: a block has an identifier as its name, and whole lines")
-
-    @property
-    def target(self) -> str:
-        """The path."""
-        return self.path
-
-    def provides(self) -> frozenset[Resource]:
-        """See `Action.provides`: the path."""
-        return frozenset({path_resource(self.path)})
-
-    def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the owner and the directories above."""
-        return parents(self.path) | accounts(self.owner, self.group)
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`: a unified diff against the file that is there."""
@@ -139,7 +120,7 @@ class WriteFile(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeDirectory(Action):
+class MakeDirectory(OwnedPath):
     """Make a directory exist with this mode and owner; parents are made (0755, root).
 
     Raises:
@@ -147,27 +128,7 @@ class MakeDirectory(Action):
     """
 
     kind: ClassVar[str] = "directory"
-    path: str
     mode: int = 0o755
-    owner: str = "root"
-    group: str = "root"
-
-    def __post_init__(self) -> None:
-        demand_path(self.path)
-        demand_mode(self.mode)
-
-    @property
-    def target(self) -> str:
-        """The path."""
-        return self.path
-
-    def provides(self) -> frozenset[Resource]:
-        """See `Action.provides`: the path."""
-        return frozenset({path_resource(self.path)})
-
-    def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the owner and the directories above."""
-        return parents(self.path) | accounts(self.owner, self.group)
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`."""

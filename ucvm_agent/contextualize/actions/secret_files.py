@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ucvm_agent.contextualize.actions.attributes import (
-    accounts,
-    attribute_difference,
-    demand_mode,
-    demand_path,
-    describe_attributes,
-    obstacle,
-    parents,
-    path_resource,
-)
-from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.attributes import attribute_difference, describe_attributes, obstacle
+from ucvm_agent.contextualize.actions.base import Change, Effect
 from ucvm_agent.contextualize.actions.files import WriteFile
+from ucvm_agent.contextualize.actions.owned_path import OwnedPath
 from ucvm_agent.contextualize.actions.secret import SecretReference
 from ucvm_agent.contextualize.rootfs import Kind
 
@@ -26,14 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WriteSecretFile(Action):
+class WriteSecretFile(OwnedPath):
     """Make a regular file have what a reference stands for as its content, as `WriteFile` does.
 
     Arguments:
-        path: absolute, beneath the root.
         source: where the content is kept.
-        mode: permission bits.
-        owner, group: names.
         end_line: add a line end if the content has none, for programs that want whole lines.
 
     Raises:
@@ -42,29 +31,9 @@ class WriteSecretFile(Action):
 
     kind: ClassVar[str] = "secret_file"
     sensitive: ClassVar[bool] = True
-    path: str
     source: SecretReference
     mode: int = 0o600
-    owner: str = "root"
-    group: str = "root"
     end_line: bool = False
-
-    def __post_init__(self) -> None:
-        demand_path(self.path)
-        demand_mode(self.mode)
-
-    @property
-    def target(self) -> str:
-        """The path."""
-        return self.path
-
-    def provides(self) -> frozenset[Resource]:
-        """See `Action.provides`: the path."""
-        return frozenset({path_resource(self.path)})
-
-    def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the owner and the directories above."""
-        return parents(self.path) | accounts(self.owner, self.group)
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`; the content is neither fetched nor compared."""
