@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from tests.daemon import Controller, Daemon
 
 
 @pytest.fixture
@@ -18,3 +21,17 @@ def scratch_root(tmp_path: Path) -> Path:
     shutil.copy("/bin/busybox", root / "bin/busybox")
     subprocess.run(["chroot", root, "/bin/busybox", "--install", "-s", "/bin"], check=True)
     return root
+
+
+@pytest.fixture
+async def controller() -> AsyncIterator[Controller]:
+    """A controller that is told over HTTP."""
+    async with Controller() as controller:
+        yield controller
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, scratch_root: Path) -> AsyncIterator[Daemon]:
+    """A daemon beneath the scratch root, not started yet."""
+    async with Daemon(tmp_path, scratch_root) as daemon:
+        yield daemon

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -32,18 +31,6 @@ users=atlas:atlas:hunter2
 #cloud-config
 hostname: worker-1
 """
-
-
-@pytest.fixture
-async def controller() -> AsyncIterator[Controller]:
-    async with Controller() as controller:
-        yield controller
-
-
-@pytest.fixture
-async def daemon(tmp_path: Path, scratch_root: Path) -> AsyncIterator[Daemon]:
-    async with Daemon(tmp_path, scratch_root) as daemon:
-        yield daemon
 
 
 def ec2(imds: Imds) -> dict[str, dict[str, object]]:

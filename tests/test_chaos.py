@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
@@ -25,18 +25,6 @@ from ucvm_agent.events import Event
 
 KILLS = 12
 SCRIPTS = 3
-
-
-@pytest.fixture
-async def controller() -> AsyncIterator[Controller]:
-    async with Controller() as controller:
-        yield controller
-
-
-@pytest.fixture
-async def daemon(tmp_path: Path, scratch_root: Path) -> AsyncIterator[Daemon]:
-    async with Daemon(tmp_path, scratch_root) as daemon:
-        yield daemon
 
 
 def context(number: int) -> bytes:

@@ -28,12 +28,6 @@ async def online() -> AsyncIterator[Online]:
 
 
 @pytest.fixture
-async def controller() -> AsyncIterator[Controller]:
-    async with Controller() as controller:
-        yield controller
-
-
-@pytest.fixture
 async def daemon(tmp_path: Path, online: Online, controller: Controller) -> AsyncIterator[Daemon]:
     (tmp_path / "root/etc").mkdir(parents=True)
     async with Daemon(tmp_path, tmp_path / "root") as daemon:
