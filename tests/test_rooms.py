@@ -43,7 +43,7 @@ HEAVY = {
         "cluster_service.py",
         "report/http.py",
     },
-    "slixmpp": {"xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "slixmpp": {"controllers.py", "xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "boto3": {"aws.py"},
     "jinja2": {"userdata/template.py"},
     "jsonpatch": {"userdata/json_patch.py"},

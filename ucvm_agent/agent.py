@@ -20,7 +20,7 @@ import structlog
 from ucvm_agent import sources
 from ucvm_agent.application import carry_out
 from ucvm_agent.completion import complete, recall
-from ucvm_agent.contextualization import boot_id, discover, include, prepare, state_file
+from ucvm_agent.contextualization import boot_id, discover, follow, include, prepare, state_file
 from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
@@ -32,6 +32,7 @@ from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualization import Prepared
+    from ucvm_agent.controllers import Controllers
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
@@ -120,7 +121,7 @@ class Agent:
     async def _serve(self) -> bool:
         """Work by the present settings; return True when they are to be read again, False at the end."""
         async with Outbox.open(self._settings, self._store) as outbox:
-            self._outbox = outbox
+            self._controllers = await self._reach_controllers(outbox)
             async with asyncio.TaskGroup() as group:
                 work = group.create_task(self._work())
                 again = await self._signal() == signal.SIGHUP
@@ -131,6 +132,17 @@ class Agent:
                 self._enter(State.STOPPED)
                 await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
         return again
+
+    async def _reach_controllers(self, outbox: Outbox) -> Controllers | None:
+        """Return those who may have a context for us; they are asked over the connection of the reports."""
+        if outbox.connection is None or not self._settings.xmpp.controllers:
+            return None
+        from ucvm_agent.controllers import Controllers, read_card
+
+        card = await asyncio.to_thread(read_card, self._store.machine_id, self._store.instance_id)
+        last = await asyncio.to_thread(self._store.last_context)
+        newest = last.metadata.sequence if last else 0
+        return Controllers(outbox.connection, self._settings.xmpp, card, newest=newest)
 
     async def _signal(self) -> signal.Signals:
         """Wait for a signal: of several, one that ends us, and many SIGHUPs count as one."""
@@ -182,6 +194,10 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(news))
+                if self._controllers is not None:
+                    from ucvm_agent.rehearsal import rehearse
+
+                    group.create_task(rehearse(self._controllers, self._settings, self._store))
                 current: Found | None = None
                 completion: asyncio.Task[None] | None = None
                 while True:
@@ -228,7 +244,7 @@ class Agent:
         """
         self._enter(State.DISCOVERING)
         try:
-            found = await discover(self._settings, self._waiting())
+            found = await discover(self._settings, self._waiting(), self._controllers)
         except SourceError as error:
             remembered = await asyncio.to_thread(self._store.last_context)
             if remembered:
@@ -239,7 +255,8 @@ class Agent:
                 self._notify.ready()
             found = await self._search()
         yield found
-        async for newer in sources.make(found.source, self._settings, self._store.path.parent).changes():
+        async for newer in follow(found, self._settings, self._controllers):
+            self._store.events.emit(Note(message=f"there is other user-data: {newer.source} {newer.origin}"))
             yield newer
 
     def _waiting(self) -> Callable[[str], None]:
@@ -258,7 +275,7 @@ class Agent:
         while True:
             await asyncio.sleep(self._settings.sources.search_pause)
             with suppress(SourceError):
-                return await discover(self._settings)
+                return await discover(self._settings, asker=self._controllers)
 
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""

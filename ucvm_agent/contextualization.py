@@ -6,7 +6,7 @@ discover ──Found──▶ include ──Found──▶ prepare ──Prepare
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from ucvm_agent.userdata.decode import decode
 
 if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.asker import Asker
     from ucvm_agent.sources.base import Found, Source
     from ucvm_agent.sources.cernvm_online import Key
     from ucvm_agent.sources.survey import Surveyed
@@ -82,19 +83,41 @@ class Prepared:
         return preview(self.plan, self.system, journal, source=f"{self.found.source} {self.found.origin}")
 
 
-async def discover(settings: Settings, on_wait: Callable[[str], None] | None = None) -> Found:
+async def discover(
+    settings: Settings, on_wait: Callable[[str], None] | None = None, asker: Asker | None = None
+) -> Found:
     """Find the source that answers, and let others add to it.
 
     Arguments:
         on_wait: called with the reason, whenever another round of asking is needed.
+        asker: how to ask the controllers; without one, over a connection that is made for it.
 
     Raises:
         SettingsError: the settings name a source that does not exist.
         SourceError: none answered within `sources.deadline`.
     """
-    rivals, additions = _made(settings)
+    rivals, additions = _made(settings, asker or _visit(settings))
     machine = await asyncio.to_thread(Machine.read)
     found = await find(rivals, machine, settings.sources.deadline, on_wait, chosen=sources.chosen(settings))
+    return await _added(found, additions)
+
+
+async def follow(found: Found, settings: Settings, asker: Asker | None) -> AsyncIterator[Found]:
+    """Yield what the source says that differs from what it said before, with what others add to it.
+
+    Arguments:
+        found: what it said last.
+        asker: how to ask the controllers.
+    """
+    from ucvm_agent.sources import following
+
+    source = sources.make(found.source, settings, state_file(settings).parent, asker)
+    _, additions = _made(settings, asker)
+    async for newer in following.follow(source, found, settings.sources.follow):
+        yield await _added(newer, additions)
+
+
+async def _added(found: Found, additions: list[Source]) -> Found:
     for source in additions:
         try:
             found = await source.add_to(found)
@@ -111,19 +134,27 @@ async def survey_sources(settings: Settings) -> list[Surveyed]:
     """
     from ucvm_agent.sources.survey import survey
 
-    rivals, _ = _made(settings)
+    rivals, _ = _made(settings, _visit(settings))
     machine = await asyncio.to_thread(Machine.read)
     return await survey(rivals, machine, chosen=sources.chosen(settings))
 
 
-def _made(settings: Settings) -> tuple[list[Source], list[Source]]:
+def _made(settings: Settings, asker: Asker | None) -> tuple[list[Source], list[Source]]:
     """Return the sources of which one wins, and those that add to what it gives.
 
     One of the latter counts as one of the former where nothing else is asked.
     """
-    made = sources.make_all(settings, state_file(settings).parent)
+    made = sources.make_all(settings, state_file(settings).parent, asker)
     rivals = [source for source in made if not source.adds]
     return (rivals, [source for source in made if source.adds]) if rivals else (made, [])
+
+
+def _visit(settings: Settings) -> Asker | None:
+    if not (settings.xmpp.jid and settings.xmpp.controllers):
+        return None
+    from ucvm_agent.visit import Visit
+
+    return Visit(settings.xmpp, state_file(settings))
 
 
 async def include(found: Found, settings: Settings, *, keep: bool) -> Found:

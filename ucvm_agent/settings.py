@@ -151,6 +151,9 @@ class Sources(Section):
     names: Names = Field(("auto",), description="sources to ask, best first; auto = those that the machine tells of")
     deadline: float = Field(120.0, gt=0, description="seconds until the VM comes up without user-data")
     search_pause: float = Field(60.0, gt=0, description="seconds between searches once it is up without user-data")
+    follow: float = Field(
+        300.0, ge=0, description="seconds between questions for other user-data once it is up; 0 = changes do not count"
+    )
     ec2: Ec2 = Ec2()
     openstack: OpenStack = OpenStack()
     gce: Gce = Gce()

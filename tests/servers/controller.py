@@ -1,4 +1,4 @@
-"""A small controller: takes the events of VMs over XMPP, confirms each, and drops what it has seen.
+"""A small controller: takes the events of VMs over XMPP, confirms each, drops what it has seen, and has a context.
 
 In a test: `async with Controller(jid, password, host, port, ca_file) as controller`, then `await
 controller.events.get()`. By hand, `python -m tests.servers.controller --help`: prints a line for each event.
@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import hashlib
 import signal
+import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,11 +23,53 @@ from slixmpp.stanza import Message
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from ucvm_agent.copilot.stanza import Envelope, message_element, read_message
+from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
 from ucvm_agent.events import ActionEnded, Event, Note, State, StateChanged
 from ucvm_agent.report.stanzas import read_event, receipt_message
 
 ONLINE_SECONDS = 20.0
+
+
+@dataclass
+class Handout:
+    """A context that a controller has for whoever asks, and what it is asked and told (docs/protocol-context.md).
+
+    Attributes:
+        user_data: None = it has none, and does not answer.
+        digest: what it says; a wrong one is for tests.
+        mute: it offers the context, but gives no parts of it.
+    """
+
+    user_data: bytes | None = None
+    sequence: int = 1
+    digest: str = ""
+    mute: bool = False
+    part: int = 30_000
+    asked: asyncio.Queue[Hash] = field(default_factory=asyncio.Queue)
+    plans: asyncio.Queue[Hash] = field(default_factory=asyncio.Queue)
+
+    def told(self) -> dict[str, str]:
+        """What every message says of the context."""
+        digest = self.digest or hashlib.sha256(self.user_data or b"").hexdigest()
+        return {"sequence": str(self.sequence), "digest": digest}
+
+    def answer(self, info: Hash) -> Hash | None:
+        """Return the answer to a command; None if there is none."""
+        if info["command"] == "contextPlan":
+            self.plans.put_nowait(info)
+            return None
+        self.asked.put_nowait(info)
+        if self.user_data is None:
+            return None
+        known = {"request": str(info["request"]), **self.told()}
+        if info["command"] == "want_getContext":
+            return {"command": "have_getContext", **known}
+        if self.mute:
+            return None
+        offset = int(str(info["offset"]))
+        data = base64.b64encode(self.user_data[offset : offset + self.part]).decode()
+        place = {"offset": str(offset), "size": str(len(self.user_data))}
+        return {"command": "context", "userData": data, **place, **known}
 
 
 class Controller(ClientXMPP):
@@ -40,6 +86,8 @@ class Controller(ClientXMPP):
         arrivals: the ids in the order in which they came, with duplicates.
         reports: the Co-Pilot content of every message.
         presences: show and status text of those it watches.
+        handout: the context that it has.
+        acknowledged: the ids of its messages that were acknowledged.
     """
 
     def __init__(
@@ -61,6 +109,8 @@ class Controller(ClientXMPP):
         self.arrivals: asyncio.Queue[str] = asyncio.Queue()
         self.reports: list[Envelope] = []
         self.presences: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.handout = Handout()
+        self.acknowledged: asyncio.Queue[str] = asyncio.Queue()
         self.online = asyncio.Event()
         self._host, self._port = host, port
         self._confirm = confirm
@@ -103,6 +153,7 @@ class Controller(ClientXMPP):
             self.presences.put_nowait((show, presence.xml.findtext("{jabber:client}status") or ""))
 
     def _on_stanza(self, stanza: Any) -> None:
+        self._hand_out(read_message(stanza.xml))
         event = read_event(stanza.xml)
         if event is None or stanza.xml.get("type") == "error":
             return
@@ -116,6 +167,25 @@ class Controller(ClientXMPP):
             self.post(receipt_message(sender, event.id))
         elif self._confirm == "ack":
             self.post(message_element(Envelope(to=sender, ack=event.id)))
+
+    def _hand_out(self, envelope: Envelope) -> None:
+        if envelope.ack:
+            self.acknowledged.put_nowait(envelope.ack)
+        info = envelope.info
+        if info and info.get("command") in ("want_getContext", "getContext", "contextPlan"):
+            answer = self.handout.answer(info)
+            if answer:
+                self.tell(envelope.sender, answer, noack=True)
+
+    def push(self, to: str, *, dry_run: bool = False) -> str:
+        """Tell a VM that there is a newer context, or one to be planned only; return the message's id."""
+        return self.tell(to, {"command": "newContext", **self.handout.told(), "dryRun": "1" if dry_run else ""})
+
+    def tell(self, to: str, info: Hash, *, noack: bool = False) -> str:
+        """Send a command; return the message's id."""
+        envelope = Envelope(id=str(uuid.uuid4()), to=to, noack=noack, content={"info": info})
+        self.post(message_element(envelope))
+        return envelope.id
 
     def post(self, message: Element) -> None:
         """Send any `<message>`."""

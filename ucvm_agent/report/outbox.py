@@ -40,6 +40,11 @@ class Outbox:
         self._changed = asyncio.Event()
         self._couriers = tuple(Courier(store, reporter, away) for reporter in reporters.each)
 
+    @property
+    def connection(self) -> Connection | None:
+        """The XMPP connection of the reports, for whatever else the controllers are asked or told."""
+        return self._reporters.connection
+
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, store: Store) -> AsyncIterator[Outbox]:

@@ -16,13 +16,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.asker import Asker
     from ucvm_agent.sources.base import Source
 
 AUTO = "auto"
 """In `sources.names`: all sources, as far as the machine does not speak against them."""
 
 _SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "machine", "race", "routers"}) | frozenset(
-    {"azure_medium", "guestinfo", "nocloud_seed", "online_context", "online_service", "service", "survey"}
+    {
+        "asker",
+        "azure_medium",
+        "following",
+        "guestinfo",
+        "nocloud_seed",
+        "online_context",
+        "online_service",
+        "service",
+        "survey",
+    }
 )
 """Modules of this room that are no source."""
 
@@ -39,23 +50,25 @@ def chosen(settings: Settings) -> bool:
     return AUTO not in settings.sources.names
 
 
-def make_all(settings: Settings, folder: Path | None = None) -> list[Source]:
+def make_all(settings: Settings, folder: Path | None = None, asker: Asker | None = None) -> list[Source]:
     """Make the sources that the settings name, in that order; all that exist for `auto`.
 
     Arguments:
         folder: of the agent's state, see `base.Source.make`.
+        asker: how to ask the controllers.
 
     Raises:
         SettingsError: one of them does not exist.
     """
-    return [make(name, settings, folder) for name in (settings.sources.names if chosen(settings) else names())]
+    return [make(name, settings, folder, asker) for name in (settings.sources.names if chosen(settings) else names())]
 
 
-def make(name: str, settings: Settings, folder: Path | None = None) -> Source:
+def make(name: str, settings: Settings, folder: Path | None = None, asker: Asker | None = None) -> Source:
     """Make the source of that name with its part of the settings.
 
     Arguments:
         folder: of the agent's state, see `base.Source.make`.
+        asker: how to ask the controllers.
 
     Raises:
         SettingsError: there is no such source.
@@ -65,4 +78,5 @@ def make(name: str, settings: Settings, folder: Path | None = None) -> Source:
         hint = suggest(name, known) or f"there are {', '.join(known)}"
         raise SettingsError(f"there is no source {name!r}", where="sources.names", hint=hint)
     source: Source = import_module(f"{__name__}.{name}").Source.make(settings.sources, folder)
+    source.asker = asker
     return source

@@ -7,7 +7,7 @@ a heavy library, since the dry run of a local file passes through it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ucvm_agent.settings import Sources
+    from ucvm_agent.sources.asker import Asker
     from ucvm_agent.sources.machine import Machine
 
 MAX_BODY = 16 * 1024 * 1024
@@ -28,6 +29,7 @@ class Metadata:
     `public_keys` are OpenSSH public key lines, validated and without duplicates; `addresses` are textual
     IPv4 and IPv6 addresses. An empty string means that the platform did not say. `derived` means that the
     instance-id is not the platform's but made of the user-data: another one is no sign of another machine.
+    `sequence` is the number that a controller gave the context; 0 if it is from elsewhere.
     """
 
     instance_id: str = ""
@@ -37,6 +39,7 @@ class Metadata:
     public_keys: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     derived: bool = False
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ class Source(ABC):
     detected: bool = False
     """Set by whoever asks: the machine or its owner says that this is the platform, so a slow answer and "not yet"
     are waited for. Otherwise the first question is a short probe."""
+    asker: Asker | None = None
+    """Set by whoever makes it: how to ask the controllers; None = the settings name none."""
     reached: bool = False
     """Set by `fetch` when the other end has shown itself to be this platform, however long the rest takes."""
 
@@ -146,8 +151,18 @@ class Source(ABC):
         """
         return found
 
-    async def changes(self) -> AsyncIterator[Found]:
-        """Yield newer answers as they appear; a source whose data never changes yields none."""
+    async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Yield answers as they appear; `following.py` drops those that are not new.
+
+        A source whose data never changes, or that cannot be followed, yields none.
+
+        Arguments:
+            known: the last answer.
+            pause: seconds between two questions, for a source that has to ask; 0 = it is not to ask.
+
+        Raises:
+            SourceError: it cannot be followed now.
+        """
         nothing: tuple[Found, ...] = ()
         for found in nothing:
             yield found

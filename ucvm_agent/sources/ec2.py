@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,6 +20,7 @@ from ucvm_agent.errors import SourceAbsent, SourceError, SourceUnavailable
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_keys
+from ucvm_agent.sources.following import poll
 from ucvm_agent.sources.imds import HOP_LIMIT, MetadataService, Protocol
 from ucvm_agent.sources.service import PROBE_TIMEOUT, Service, none_of
 
@@ -97,6 +98,10 @@ class Source(base.Source):
             user_data = await service.get("user-data", limit=MAX_BODY)
             metadata = await _read_metadata(service)
         return Found(source=self.name, origin=service.url("user-data"), user_data=user_data, metadata=metadata)
+
+    def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Ask again after each pause: the service tells of nothing by itself."""
+        return poll(self, pause)
 
     async def _connect(self, session: aiohttp.ClientSession) -> MetadataService:
         failures: list[SourceError] = []

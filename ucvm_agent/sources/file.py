@@ -10,8 +10,9 @@ import errno
 import os
 import select
 import stat
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
@@ -28,6 +29,13 @@ log = structlog.get_logger()
 
 STANDARD_INPUT = "-"
 _CHUNK = 64 * 1024
+
+Look: TypeAlias = tuple[int, int, int]
+
+LOOK_SECONDS = 5.0
+"""Between two looks at a file that is followed (references/clouds.md, section 2.9), …"""
+SETTLE_SECONDS = 1.0
+"""… and that a changed one has to stay as it is before it is read: its writer may not be through."""
 
 
 class Source(base.Source):
@@ -58,6 +66,19 @@ class Source(base.Source):
         metadata = Metadata(instance_id=instance_id, derived=True)
         return Found(source=self.name, origin=self._path, user_data=content, metadata=metadata)
 
+    async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Read the file again whenever it looks changed; a pipe has nothing more to say."""
+        seen: Look | None = None
+        while pause and self._path != STANDARD_INPUT:
+            await asyncio.sleep(LOOK_SECONDS)
+            look = await asyncio.to_thread(_look, self._path)
+            if look is None or look == seen:
+                continue
+            await asyncio.sleep(SETTLE_SECONDS)
+            if await asyncio.to_thread(_look, self._path) == look:
+                seen = look
+                yield await self.fetch()
+
     async def _standard_input(self) -> bytes:
         if self._from_standard_input is None:
             self._from_standard_input = await _read(0, STANDARD_INPUT)
@@ -76,6 +97,15 @@ class Source(base.Source):
             return await _read(descriptor, self._path)
         finally:
             os.close(descriptor)
+
+
+def _look(path: str) -> Look | None:
+    """Return what changes when a regular file does; None if there is none."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 async def _read(descriptor: int, where: str) -> bytes:

@@ -6,6 +6,7 @@ uuid, never the `i-…` of the EC2 dialect beside it, so this source goes before
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from ucvm_agent import http
@@ -13,6 +14,7 @@ from ucvm_agent.errors import SourceAbsent, SourceRefused
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found
 from ucvm_agent.sources.documents.openstack import VERSIONS, read_metadata, read_vendor_data
+from ucvm_agent.sources.following import poll
 from ucvm_agent.sources.service import PROBE_TIMEOUT, Service, first_of, together
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class Source(base.Source):
             service, version = await first_of([self._connect(service) for service in services])
             self.reached = True
             return await self._read(service, f"/openstack/{version}")
+
+    def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Ask again after each pause: the service tells of nothing by itself."""
+        return poll(self, pause)
 
     async def _connect(self, service: Service) -> tuple[Service, str]:
         body = await service.ask("/openstack", within=None if self.detected else PROBE_TIMEOUT)

@@ -103,7 +103,9 @@ def _data(found: Found) -> dict[str, Any]:
         "public_ssh_keys": list(metadata.public_keys),
     }
     known = {name: value for name, value in standard.items() if value}
-    meta_data = {name: value for name, value in asdict(metadata).items() if value and name != "derived"}
+    meta_data = {
+        name: value for name, value in asdict(metadata).items() if value and name not in ("derived", "sequence")
+    }
     meta_data |= {name: known[name] for name in ("local_hostname", "availability_zone") if name in known}
     meta_data |= {name.replace("_", "-"): value for name, value in meta_data.items()}
     both = known | {name.replace("_", "-"): value for name, value in known.items()}

@@ -68,6 +68,7 @@ class Connection:
         settings: `[xmpp]`.
         machine_id: makes the resource, so that a restarted agent takes over its old session.
         away: waiting times while the server is away.
+        present: False shows nobody that it is there, and leaves what is sent to the account to other connections.
 
     Raises:
         SettingsError: a JID is none.
@@ -77,7 +78,7 @@ class Connection:
         tried: set once the first attempt has succeeded or failed.
     """
 
-    def __init__(self, settings: Xmpp, machine_id: str, *, away: wait_base = AWAY) -> None:
+    def __init__(self, settings: Xmpp, machine_id: str, *, away: wait_base = AWAY, present: bool = True) -> None:
         self.connected = False
         self.lost = Failure("not connected yet")
         self.tried = asyncio.Event()
@@ -85,6 +86,7 @@ class Connection:
         self._jid = full_jid(settings.jid, machine_id)
         self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in settings.controllers}
         self._away = away
+        self._present = present
         self._told = ""
         self._listeners: list[Listener] = []
         self._status = (Show.AVAILABLE, "")
@@ -274,7 +276,7 @@ class Connection:
 
     def _send_presence(self) -> None:
         show, text = self._status
-        if self._stream is not None:
+        if self._stream is not None and self._present:
             self._stream.send_presence(pshow=show.value or None, pstatus=text or None)
 
     def _end(self, failure: Failure) -> None:
