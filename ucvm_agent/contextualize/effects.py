@@ -17,9 +17,14 @@ Scopes = Mapping[Frequency, str]
 
 
 def scopes_of(context: Context, journal: Journal) -> Scopes:
-    """Return the present scopes. Where the source gives no instance-id, the disk stands for the instance."""
+    """Return the present scopes.
+
+    Where the platform gives no instance-id, the disk stands for the instance: one that is made of the user-data would
+    have all done again for a changed line.
+    """
+    metadata = context.metadata
     return {
-        Frequency.INSTANCE: context.metadata.instance_id or journal.machine_id,
+        Frequency.INSTANCE: (not metadata.derived and metadata.instance_id) or journal.machine_id,
         Frequency.BOOT: journal.boot_id,
         Frequency.ONCE: "once",
     }
