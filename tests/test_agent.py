@@ -324,3 +324,17 @@ async def test_no_secret_is_left_behind(controller: Controller, daemon: Daemon) 
     for secret in ("hunter2", "controller-token", *tokens):
         for where, text in {"plan": plan, "status": status, "config": config, "events": told, "log": log}.items():
             assert secret not in text, f"{where} holds {secret[:4]}…"
+
+
+async def test_a_file_that_changes_while_the_daemon_runs(
+    controller: Controller, daemon: Daemon, tmp_path: Path
+) -> None:
+    """Only what differs is done: commands that stay are not run again."""
+    text = "#cloud-config\nhostname: {}\nruncmd:\n- echo ran >> /var/log/script\n"
+    daemon.configure(controller, **file_of(tmp_path, text.format("worker-1")))
+    await daemon.start()
+    await controller.state("ready")
+    (tmp_path / "user-data").write_text(text.format("worker-2"))
+    await controller.state("ready", times=2)
+    assert (daemon.root / "etc/hostname").read_text() == "worker-2\n"
+    assert (daemon.root / "var/log/script").read_text() == "ran\n"

@@ -40,6 +40,7 @@ class MetadataServer:
         redirect: where every request is sent instead, by 302.
         page: a web page that every request gets, with 200 (a captive portal).
         kind: content type of all answers.
+        etag: of what there is now; a question that waits for a change (GCE) is held until `change` is called.
 
     Attributes:
         url: without a path.
@@ -56,6 +57,7 @@ class MetadataServer:
     redirect: str = ""
     page: str = ""
     kind: str = "text/plain"
+    etag: str = ""
     host: str = "127.0.0.1"
     port: int = 0
     url: str = ""
@@ -63,6 +65,7 @@ class MetadataServer:
 
     async def __aenter__(self) -> Self:
         self._closing = asyncio.Event()
+        self._changed = asyncio.Event()
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, shutdown_timeout=1.0, access_log=None)
@@ -74,6 +77,7 @@ class MetadataServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing.set()
+        self._changed.set()
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -90,7 +94,16 @@ class MetadataServer:
             return web.Response(status=self.unwanted)
         if "X-Forwarded-For" in request.headers:
             return web.Response(status=403)
-        return await self._send(request, self.documents.get(request.path_qs, self.documents.get(request.path)))
+        if self.etag and request.query.get("last_etag") == self.etag:
+            await self._changed.wait()
+        return await self._send(request, self.documents.get(_without_wait(request), self.documents.get(request.path)))
+
+    def change(self, documents: Mapping[str, bytes | None], etag: str) -> None:
+        """Have other documents, and tell those who wait for that."""
+        self.documents, self.etag = documents, etag
+        self.gives = {**self.gives, "ETag": etag}
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _send(self, request: web.Request, body: bytes | None) -> web.StreamResponse:
         if body is None:
@@ -109,6 +122,10 @@ class MetadataServer:
         await response.write(body)
         await response.write_eof()
         return response
+
+
+def _without_wait(request: web.Request) -> str:
+    return str(request.rel_url.without_query_params("wait_for_change", "last_etag", "timeout_sec"))
 
 
 BAD_REQUEST = b"\0bad request"

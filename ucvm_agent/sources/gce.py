@@ -5,10 +5,12 @@ References/clouds.md, section 1 (how the machine tells) and 2.3 (how it is asked
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 PATH = "/computeMetadata/v1/?recursive=true"
 FLAVOR = "Metadata-Flavor"
 GOOGLE = "Google"
+HOLD_SECONDS = 60
+"""How long the server is asked to hold a question until something changes, …"""
+PAUSE_SECONDS = 5.0
+"""… and how long we wait after each answer, for one that does not hold it."""
 EXPIRING = "google-ssh"
 """What marks a key with an end, in its comment."""
 
@@ -93,23 +99,37 @@ class Source(base.Source):
 
     async def fetch(self) -> Found:
         """Ask for the whole tree; only an answer that says it is Google's counts."""
-        async with http.session(total=self._timeout, link_local=True) as session:
+        found, _ = await self._read(PATH, self._timeout)
+        return found
+
+    async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Let the server hold each question until something has changed; the first one is answered at once."""
+        etag = "0"
+        while pause:
+            path = f"{PATH}&wait_for_change=true&last_etag={quote(etag)}&timeout_sec={HOLD_SECONDS}"
+            found, etag = await self._read(path, HOLD_SECONDS + self._timeout)
+            yield found
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _read(self, path: str, seconds: float) -> tuple[Found, str]:
+        """Return what the server has, and the tag of this version of it."""
+        async with http.session(total=seconds, link_local=True) as session:
             service = Service(
                 session, self._settings.endpoint, headers={FLAVOR: GOOGLE}, setting="sources.gce.endpoint"
             )
-            body = await retry(lambda: self._ask(service), on=PassingFault)
-        return self._found(read_json(Tree, body, PATH), service)
+            body, etag = await retry(lambda: self._ask(service, path), on=PassingFault)
+        return self._found(read_json(Tree, body, PATH), service), etag
 
-    async def _ask(self, service: Service) -> bytes:
+    async def _ask(self, service: Service, path: str) -> tuple[bytes, str]:
         within = None if self.detected else PROBE_TIMEOUT
-        answer = await service.request("GET", PATH, limit=MAX_BODY, within=within)
+        answer = await service.request("GET", path, limit=MAX_BODY, within=within)
         if answer.status == 200 and answer.headers.get(FLAVOR) != GOOGLE:
             raise SourceAbsent("the server there does not say that it is Google's", where=service.url(""))
-        body = service.taken(answer, PATH)
+        body = service.taken(answer, path)
         if body is None:
             raise SourceAbsent("the server there knows nothing of GCE", where=service.url(""))
         self.reached = True
-        return body
+        return body, answer.headers.get("ETag", "0")
 
     def _found(self, tree: Tree, service: Service) -> Found:
         attributes = tree.instance.attributes
