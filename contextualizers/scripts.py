@@ -106,5 +106,9 @@ def _run(script: Script, context: Context) -> Action:
 
 
 def _environment(context: Context) -> tuple[tuple[str, str], ...]:
-    """Return what cloud-init promises to boothooks and commands (references/clouds.md, section 5.2)."""
-    return (("INSTANCE_ID", context.metadata.instance_id),) if context.metadata.instance_id else ()
+    """Return what cloud-init promises to boothooks and commands (references/clouds.md, section 5.2).
+
+    Not an id that is made of the user-data: each change of a line would make another command of every one.
+    """
+    metadata = context.metadata
+    return (("INSTANCE_ID", metadata.instance_id),) if metadata.instance_id and not metadata.derived else ()
