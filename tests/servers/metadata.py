@@ -45,6 +45,7 @@ class MetadataServer:
     Attributes:
         url: without a path.
         requests: what it was asked.
+        held: the tags with which questions are, or were, held.
     """
 
     documents: Mapping[str, bytes | None]
@@ -62,6 +63,7 @@ class MetadataServer:
     port: int = 0
     url: str = ""
     requests: list[Request] = field(default_factory=list)
+    held: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     async def __aenter__(self) -> Self:
         self._closing = asyncio.Event()
@@ -95,6 +97,7 @@ class MetadataServer:
         if "X-Forwarded-For" in request.headers:
             return web.Response(status=403)
         if self.etag and request.query.get("last_etag") == self.etag:
+            self.held.put_nowait(self.etag)
             await self._changed.wait()
         return await self._send(request, self.documents.get(_without_wait(request), self.documents.get(request.path)))
 

@@ -28,7 +28,7 @@ async def test_without_controllers_there_is_nobody_to_ask() -> None:
     """The hint says what to set."""
     source = Source()
     assert source.candidate(Machine()).likely is False
-    with pytest.raises(SourceAbsent, match="set xmpp.jid and xmpp.controllers"):
+    with pytest.raises(SourceAbsent, match=r"set xmpp[.]jid and xmpp[.]controllers"):
         await source.fetch()
 
 
