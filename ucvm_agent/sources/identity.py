@@ -31,4 +31,4 @@ async def with_instance_id(found: Found) -> Found:
         return found
     machine_id = await asyncio.to_thread(read_machine_id)
     derived = derive_instance_id(found.source, found.user_data or b"", machine_id)
-    return replace(found, metadata=replace(found.metadata, instance_id=derived))
+    return replace(found, metadata=replace(found.metadata, instance_id=derived, derived=True))
