@@ -156,6 +156,15 @@ def test_config_tells_values_and_origins(tmp_path: Path) -> None:
     assert document["xmpp.port"] == {"value": 5222, "origin": "default"}
 
 
+def test_config_is_a_settings_file(tmp_path: Path) -> None:
+    """What it prints can be edited and read again."""
+    file = tmp_path / "agent.toml"
+    file.write_text(run("config").stdout)
+    again = run("config", "--config", file)
+    assert again.returncode == 0, again.stderr
+    assert f"deadline = 120.0                         # {file} line" in again.stdout
+
+
 def test_status_warns_of_what_can_be_forged(tmp_path: Path) -> None:
     """Whatever weakens what this machine trusts stays visible."""
     assert run("apply", "--root", tmp_path, "--user-data", "-", given=b"#cloud-config\n{}\n").returncode == 0

@@ -109,15 +109,20 @@ def _ago(span: timedelta) -> str:
 
 
 def settings_text(effective: Effective) -> str:
-    """Return all settings as TOML, each with a comment that says where it was set; secrets are masked."""
+    """Return all settings as TOML, each with a comment: where it was set, and what it means.
+
+    What has no value stands in a comment, since TOML has no null; secrets are masked.
+    """
     lines = []
     table = ""
-    for path, _ in leaves():
+    for path, declared in leaves():
         if (current := ".".join(path[:-1])) != table:
             table = current
             lines += ["", f"[{table}]"]
-        value = f"{path[-1]} = {_toml(_value(effective.settings, path))}"
-        lines.append(f"{value:<60} # {effective.origins.get(path, 'default')}")
+        value = _value(effective.settings, path)
+        line = f"# {path[-1]} =" if value is None else f"{path[-1]} = {_toml(value)}"
+        meaning = f"; {declared.description}" if declared.description else ""
+        lines.append(f"{line:<40} # {effective.origins.get(path, 'default')}{meaning}")
     return "\n".join(lines)
 
 
@@ -140,5 +145,5 @@ def _value(settings: BaseModel, path: tuple[str, ...]) -> object:
 
 
 def _toml(value: object) -> str:
-    # JSON's scalars and lists of strings are TOML's, too; TOML has no null.
-    return json.dumps("" if value is None else value, default=str, ensure_ascii=False)
+    # JSON's scalars and lists of strings are TOML's, too.
+    return json.dumps(value, default=str, ensure_ascii=False)
