@@ -35,6 +35,26 @@ def test_a_log_file_is_private_and_holds_no_secret(tmp_path: Path) -> None:
     assert (line["boot"], line["level"]) == ("boot-1", "warning")
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_each_line_tells_boot_and_phase(tmp_path: Path, form: str) -> None:
+    """In a file that many boots have written to, the lines of one can be told from another's."""
+    file = tmp_path / "agent.log"
+    program = (
+        "import pathlib, sys, structlog\n"
+        "from ucvm_agent import log\n"
+        "from ucvm_agent.settings import Log\n"
+        "stamp = log.Stamp('ae4875cb-3b55-4079-9eb2-e4846f33836e')\n"
+        "stamp.phase = 'ready'\n"
+        f"log.configure(Log(file=pathlib.Path(sys.argv[1]), format={form!r}), stamp)\n"
+        "structlog.get_logger('ucvm_agent.test').info('it works', password='hunter2')\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, timeout=60)
+    line = file.read_text()
+    assert "ae4875cb" in line
+    assert "ready" in line
+    assert "hunter2" not in line
+
+
 def test_a_log_file_that_others_could_read_is_taken_from_them(tmp_path: Path) -> None:
     """It is ours, whoever made it; what is no file stays as it is."""
     file = tmp_path / "agent.log"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ucvm_agent.settings import Log
 
 OURS = ("ucvm_agent", "contextualizers")
+SHOWN_BOOT = 8
+"""Characters of the boot id in the text form."""
+
 SECRET_FIELDS = ("password", "token", "secret", "authorization", "cookie")
 
 
@@ -108,7 +111,7 @@ def _open(settings: Log) -> IO[str]:
 def _last(text: bool, terminal: bool) -> Sequence[Processor]:
     if text:
         return [
-            _leave_out_boot,
+            _shorten_boot,
             structlog.dev.ConsoleRenderer(
                 colors=terminal, pad_event_to=40, exception_formatter=structlog.dev.plain_traceback
             ),
@@ -131,7 +134,7 @@ def leave_out_empty(logger: WrappedLogger, method: str, event: EventDict) -> Eve
     return {name: value for name, value in event.items() if value is not None and value != ""}
 
 
-def _leave_out_boot(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """A person who reads along knows which boot it is."""
-    event.pop("boot", None)
+def _shorten_boot(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Leave as much of the boot id as a person needs to tell the boots in a file apart."""
+    event["boot"] = str(event["boot"])[:SHOWN_BOOT]
     return event
