@@ -31,6 +31,9 @@ ROOMS = {
     "copilot": set[str](),
     "xmpp": set[str](),
     "report": {"xmpp", "copilot", "http"},
+    "cluster": {"sources", "userdata", "contextualize", "contextualization", "http"},
+    "pairing": {"sources", "contextualize", "contextualization"},
+    "assignment": {"sources", "contextualize", "contextualization", "copilot", "xmpp"},
 }
 """What each room imports besides: its data come from there. `store` keeps what a source found."""
 
@@ -40,10 +43,10 @@ HEAVY = {
         "sources/ec2.py",
         "sources/service.py",
         "sources/online_service.py",
-        "cluster_service.py",
+        "cluster/service.py",
         "report/http.py",
     },
-    "slixmpp": {"controllers.py", "xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "slixmpp": {"assignment/controllers.py", "xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "boto3": {"aws.py"},
     "jinja2": {"userdata/template.py"},
     "jsonpatch": {"userdata/json_patch.py"},
@@ -53,7 +56,7 @@ HEAVY = {
     "passlib": set[str](),
     "pycdlib": {"sources/volumes/iso.py"},
     "defusedxml": set[str](),
-    "email": {"userdata/mime.py", "report/http.py"},
+    "email": {"userdata/mime.py", "http.py"},
 }
 """Modules that may load a library as soon as they are imported; such a module is imported where it is used."""
 

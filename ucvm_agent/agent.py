@@ -19,7 +19,7 @@ import structlog
 
 from ucvm_agent import sources
 from ucvm_agent.application import carry_out
-from ucvm_agent.completion import complete, recall
+from ucvm_agent.cluster.completion import complete, recall
 from ucvm_agent.contextualization import boot_id, discover, follow, include, prepare, state_file
 from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
@@ -31,8 +31,8 @@ from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
+    from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.contextualization import Prepared
-    from ucvm_agent.controllers import Controllers
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
@@ -137,7 +137,7 @@ class Agent:
         """Return those who may have a context for us; they are asked over the connection of the reports."""
         if outbox.connection is None or not self._settings.xmpp.controllers:
             return None
-        from ucvm_agent.controllers import Controllers, read_card
+        from ucvm_agent.assignment.controllers import Controllers, read_card
 
         card = await asyncio.to_thread(read_card, self._store.machine_id, self._store.instance_id)
         last = await asyncio.to_thread(self._store.last_context)
@@ -195,7 +195,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(news))
                 if self._controllers is not None:
-                    from ucvm_agent.rehearsal import rehearse
+                    from ucvm_agent.assignment.rehearsal import rehearse
 
                     group.create_task(rehearse(self._controllers, self._settings, self._store))
                 current: Found | None = None

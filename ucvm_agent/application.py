@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ucvm_agent.cluster import hold_back
+from ucvm_agent.cluster.membership import hold_back
 from ucvm_agent.contextualize.apply import Applied, apply
 from ucvm_agent.events import ContextReceived, State
 from ucvm_agent.userdata.context import Problem, Severity

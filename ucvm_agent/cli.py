@@ -239,8 +239,8 @@ def config(arguments: argparse.Namespace) -> int:
 
 def pair(arguments: argparse.Namespace) -> int:
     """Pair this machine with a context of CernVM Online, and let the daemon know."""
-    from ucvm_agent import console
-    from ucvm_agent import pair as pairing
+    from ucvm_agent.pairing import console
+    from ucvm_agent.pairing import pair as pairing
 
     settings = _settings(arguments)
     if "console" in arguments:
@@ -260,7 +260,7 @@ async def _discovered(settings: Settings, store: Store | None = None) -> Found:
 
     found = await discover(settings)
     if store is not None:
-        from ucvm_agent.completion import recall
+        from ucvm_agent.cluster.completion import recall
 
         found = recall(found, store)
     return await include(found, settings, keep=store is not None)

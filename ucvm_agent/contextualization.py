@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent import sources
-from ucvm_agent.cluster import Membership, read_membership, without_premature
+from ucvm_agent.cluster.membership import Membership, read_membership, without_premature
 from ucvm_agent.contextualize import registry
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.preview import Preview, preview
@@ -152,7 +152,7 @@ def _made(settings: Settings, asker: Asker | None) -> tuple[list[Source], list[S
 def _visit(settings: Settings) -> Asker | None:
     if not (settings.xmpp.jid and settings.xmpp.controllers):
         return None
-    from ucvm_agent.visit import Visit
+    from ucvm_agent.assignment.visit import Visit
 
     return Visit(settings.xmpp, state_file(settings))
 

@@ -10,6 +10,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -32,6 +34,9 @@ RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that tell of a passing fault (same place)."""
 CONNECTIONS_PER_HOST = 4
 """Link-local services share a small packet budget (references/clouds.md, section 2.1)."""
+
+RETRY_AFTER_LIMIT = 300.0
+"""Longest that a `Retry-After` is followed, in seconds."""
 
 _CHUNK = 64 * 1024
 
@@ -198,3 +203,16 @@ def _may_follow(url: str, location: str, *, same_port: bool) -> bool:
 def _milliseconds(request: SimpleNamespace) -> int:
     started: float = request.started
     return round((time.monotonic() - started) * 1000)
+
+
+def seconds_of(retry_after: str) -> float:
+    """Return the seconds that a `Retry-After` asks for, a number or a date; 0 if it makes no sense."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), RETRY_AFTER_LIMIT)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    wait = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, min(wait, RETRY_AFTER_LIMIT))

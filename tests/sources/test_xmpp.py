@@ -1,4 +1,4 @@
-"""The controllers as a source; tests/test_controllers.py asks real ones."""
+"""The controllers as a source; tests/assignment/test_controllers.py asks real ones."""
 
 from __future__ import annotations
 

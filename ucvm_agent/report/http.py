@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, SettingsError
 from ucvm_agent.events import Event
-from ucvm_agent.http import session
+from ucvm_agent.http import seconds_of, session
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.settings import Http
 
@@ -20,9 +18,6 @@ PASSING = frozenset({408, 425, 429})
 
 MENDABLE = frozenset({401, 403, 404})
 """Statuses that tell of a wrong token or a wrong URL, at one end or the other: nothing may be lost for them."""
-
-RETRY_AFTER_LIMIT = 300.0
-"""Longest that a `Retry-After` is followed, in seconds."""
 
 
 class HttpReporter(Reporter):
@@ -113,16 +108,3 @@ def judge(status: int, retry_after: str) -> None:
     elif status in MENDABLE:
         hint = "check http.url and http.token"
     raise DeliveryDelayed(f"HTTP status {status}", hint=hint, after=seconds_of(retry_after))
-
-
-def seconds_of(retry_after: str) -> float:
-    """Return the seconds that a `Retry-After` asks for, a number or a date; 0 if it makes no sense."""
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), RETRY_AFTER_LIMIT)
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    wait = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, min(wait, RETRY_AFTER_LIMIT))

@@ -17,13 +17,13 @@ from tests.daemon import PATIENCE, Daemon
 from tests.daemon import Controller as Listener
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
-from ucvm_agent import controllers as asking
-from ucvm_agent.controllers import Controllers
+from ucvm_agent.assignment import controllers as asking
+from ucvm_agent.assignment.controllers import Controllers
+from ucvm_agent.assignment.visit import Visit
 from ucvm_agent.copilot.context import Card
 from ucvm_agent.errors import SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.retry import waits
 from ucvm_agent.settings import Xmpp
-from ucvm_agent.visit import Visit
 from ucvm_agent.xmpp.client import Connection
 
 CARD = Card("9c2e", "i-1", "vm1.example.org", {"product_uuid": "ec2-1"})

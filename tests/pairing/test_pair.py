@@ -41,7 +41,8 @@ async def daemon(tmp_path: Path, online: Online, controller: Controller) -> Asyn
 
 IMPATIENT = """
 import sys
-from ucvm_agent import cli, console
+from ucvm_agent import cli
+from ucvm_agent.pairing import console
 console.FAILURE_SECONDS = 0.0
 if "--quick" in sys.argv:
     sys.argv.remove("--quick")

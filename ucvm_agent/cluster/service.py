@@ -18,11 +18,11 @@ import aiohttp
 
 from ucvm_agent import http
 from ucvm_agent.errors import SourceError, SourceRefused, SourceUnavailable
-from ucvm_agent.report.http import seconds_of
+from ucvm_agent.http import seconds_of
 from ucvm_agent.sources.online_service import checked_url
 
 if TYPE_CHECKING:
-    from ucvm_agent.cluster import Membership
+    from ucvm_agent.cluster.membership import Membership
     from ucvm_agent.settings import Cluster
 
 TOTAL_TIMEOUT = 10.0

@@ -11,8 +11,7 @@ import structlog
 
 from tests.daemon import Controller, Daemon
 from tests.servers.online import Online
-from ucvm_agent import cluster
-from ucvm_agent.cluster import Membership, announce, join
+from ucvm_agent.cluster.membership import Membership, announce, hold_back, join
 from ucvm_agent.contextualization import prepare
 from ucvm_agent.errors import SettingsError, SourceRefused, SourceUnavailable
 from ucvm_agent.settings import Cluster, Settings
@@ -180,13 +179,13 @@ def test_what_waits_and_what_does_not(tmp_path: Path) -> None:
     """What comes after something that waits, waits as well; what is wrong with the stand-in is no mistake."""
     user_data = context(Online(), "abcdef123456") + JOIN + "locale: ###LOCALE_PLACEHOLDER###\n"
     prepared = prepare(Found("file", "x", user_data.encode()), Settings(root=tmp_path))
-    targets = [step.action.target for step in cluster.hold_back(prepared.plan).steps]
+    targets = [step.action.target for step in hold_back(prepared.plan).steps]
     assert prepared.missing == {"master_ip", "locale"}
     assert "/etc/first" in targets
     assert "/etc/master" not in targets
     assert not any("joined" in target for target in targets)
     assert {problem.severity.value for problem in prepared.plan.problems} == {"note"}
-    for number, step in enumerate(cluster.hold_back(prepared.plan).steps):
+    for number, step in enumerate(hold_back(prepared.plan).steps):
         assert all(each < number for each in (*step.waits_for, *step.needs))
 
 

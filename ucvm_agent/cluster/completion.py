@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent import cluster
+from ucvm_agent.cluster.membership import announce, join
 from ucvm_agent.errors import SourceUnavailable
 from ucvm_agent.events import State
 from ucvm_agent.retry import keep_trying
@@ -59,10 +59,10 @@ async def complete(
         return _over(prepared.found, await _fetch(source, prepared.named, settings, enter))
     if (membership := prepared.membership) is None:
         return None
-    if await cluster.join(membership, prepared.missing, settings.cluster, store):
+    if await join(membership, prepared.missing, settings.cluster, store):
         return prepared.found
     if membership.is_master and store.state is State.READY:
-        await cluster.announce(membership, settings.cluster, store)
+        await announce(membership, settings.cluster, store)
     return None
 
 

@@ -34,7 +34,7 @@ class Visit:
     async def ask(self) -> Assignment:
         """Ask the controllers; see `Asker.ask`."""
         # Loaded only now: whether controllers are named is known without, and a dry run has to start fast.
-        from ucvm_agent.controllers import Controllers, read_card
+        from ucvm_agent.assignment.controllers import Controllers, read_card
         from ucvm_agent.xmpp.client import Connection
 
         card = await asyncio.to_thread(read_card, *await asyncio.to_thread(self._identity))

@@ -4,7 +4,7 @@ The master publishes its address, and later that it is ready; the others wait fo
 `###MASTER_IP_PLACEHOLDER###` are filled from the cluster's keys. Nothing else waits for them: what does not depend
 on a key is planned and applied at once, and the whole context again when the keys are there.
 
-Who speaks to the service is `cluster_service.py`; it is imported when there is a cluster, since a dry run passes
+Who speaks to the service is `service.py`; it is imported when there is a cluster, since a dry run passes
 through here.
 """
 
@@ -27,7 +27,7 @@ from ucvm_agent.userdata.context import Context, Problem, Severity
 from ucvm_agent.userdata.placeholders import stand_in
 
 if TYPE_CHECKING:
-    from ucvm_agent.cluster_service import ClusterService
+    from ucvm_agent.cluster.service import ClusterService
     from ucvm_agent.contextualize.actions import Action
     from ucvm_agent.settings import Cluster
     from ucvm_agent.store.store import Store
@@ -138,7 +138,7 @@ async def join(membership: Membership, missing: frozenset[str], settings: Cluste
     has_published = not membership.is_master or MASTER_IP in known
     if has_published and not missing:
         return False
-    from ucvm_agent.cluster_service import open_service
+    from ucvm_agent.cluster.service import open_service
 
     async with open_service(membership, settings) as service:
         member = _Member(service, settings)
@@ -168,7 +168,7 @@ async def announce(membership: Membership, settings: Cluster, store: Store) -> N
     """
     if MASTER_READY in await asyncio.to_thread(store.cluster_keys, membership.name):
         return
-    from ucvm_agent.cluster_service import open_service
+    from ucvm_agent.cluster.service import open_service
 
     async with open_service(membership, settings) as service:
         member = _Member(service, settings)

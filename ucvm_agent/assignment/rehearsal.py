@@ -11,7 +11,7 @@ from ucvm_agent.errors import PlanError, UserDataError
 from ucvm_agent.sources import xmpp
 
 if TYPE_CHECKING:
-    from ucvm_agent.controllers import Controllers
+    from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
     from ucvm_agent.store.store import Store
