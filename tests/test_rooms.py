@@ -30,6 +30,7 @@ ROOMS = {
     "contextualize": {"userdata", "aws"},
     "copilot": set[str](),
     "xmpp": set[str](),
+    "controller": {"copilot", "xmpp", "report", "http"},
     "report": {"xmpp", "copilot", "http"},
     "cluster": {"sources", "userdata", "contextualize", "contextualization", "http"},
     "pairing": {"sources", "contextualize", "contextualization"},

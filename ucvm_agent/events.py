@@ -80,6 +80,41 @@ class Contextualized(Body):
     seconds: float
 
 
+class JobPhase(StrEnum):
+    """Where a Co-Pilot job is on this machine; from DONE on, the slot has it no more."""
+
+    RECEIVED = "received"
+    INPUT = "input"
+    RUNNING = "running"
+    VALIDATING = "validating"
+    UPLOADING = "uploading"
+    DONE = "done"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class JobChanged(Body):
+    """A job entered a phase.
+
+    Arguments:
+        lease: which handing out of the job; empty with an original manager.
+        slot: counted from 1.
+        exit_status, validation_status: raw wait statuses, once they are known.
+        seconds: how long the phase before took.
+    """
+
+    kind: Literal["job"] = "job"
+    job_id: str
+    lease: str = ""
+    slot: int
+    phase: JobPhase
+    exit_status: int | None = None
+    validation_status: int | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+
 class Note(Body):
     """Something that an operator should know and that changes no state (settings re-read, source lost, …)."""
 
@@ -87,7 +122,9 @@ class Note(Body):
     message: str
 
 
-AnyBody = Annotated[StateChanged | ContextReceived | ActionEnded | Contextualized | Note, Field(discriminator="kind")]
+AnyBody = Annotated[
+    StateChanged | ContextReceived | ActionEnded | Contextualized | JobChanged | Note, Field(discriminator="kind")
+]
 
 
 class Event(BaseModel):
@@ -120,4 +157,6 @@ class Event(BaseModel):
             return f"state.{body.state}"
         if isinstance(body, ActionEnded):
             return f"action.{body.result}"
+        if isinstance(body, JobChanged):
+            return f"job.{body.phase}"
         return body.kind

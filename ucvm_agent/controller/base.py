@@ -1,0 +1,117 @@
+"""What a controller must not forget, and who keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from ucvm_agent.controller.model import Description, Job, JobStatus, Machine, Result, Summary, Throughput
+from ucvm_agent.events import Event
+
+
+class Ledger(Protocol):
+    """Jobs, machines and events. Every method is one transaction; several controllers may work on one ledger.
+
+    Times come in as arguments (UTC), so that they can be tested.
+
+    Raises:
+        LedgerError: from every method, if what is behind it cannot be reached or used.
+    """
+
+    async def open(self) -> None:
+        """Connect, and make what is missing."""
+
+    async def close(self) -> None:
+        """Let go; what was written stays."""
+
+    # Jobs
+
+    async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
+        """Put a job at the end of the queue.
+
+        Arguments:
+            id: its name; made up if empty.
+
+        Raises:
+            JobExists: there is one of this id.
+        """
+        ...
+
+    async def waiting(self) -> int:
+        """Return how many jobs wait."""
+        ...
+
+    async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
+        """Lease the first job of the queue; None if there is none.
+
+        Arguments:
+            agent: full JID of who gets it.
+            seconds: how long the lease lasts.
+        """
+        ...
+
+    async def extend(self, id: str, lease: str, *, now: datetime, seconds: float) -> bool:  # noqa: A002 - as the field is called
+        """Extend a lease; False if it is not the job's present one."""
+        ...
+
+    async def give_back(self, id: str, lease: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
+        """Put a leased job back at the head of the queue, or fail it after its last try; None if not its lease."""
+        ...
+
+    async def finish(self, id: str, result: Result) -> Job | None:  # noqa: A002 - as the field is called
+        """Keep the result of a job, of its present lease or of one that has run out meanwhile.
+
+        None if the job is unknown or has a result already: then this one is dropped.
+        """
+        ...
+
+    async def cancel(self, id: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
+        """End a job; returns it as it was, so that whoever runs it can be told, None if it has ended already."""
+        ...
+
+    async def expired(self, *, now: datetime) -> Sequence[Job]:
+        """Return the jobs whose lease has run out, at most 100."""
+        ...
+
+    async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
+        """Return a job."""
+        ...
+
+    async def jobs(self, status: JobStatus | None = None, *, limit: int = 100, before: str = "") -> Sequence[Job]:
+        """Return jobs, those that were submitted last first; `before` is the id of the last one on the page before."""
+        ...
+
+    async def throughput(self, *, since: datetime, now: datetime, seconds: int) -> Sequence[Throughput]:
+        """Return what ended in each span of so many seconds."""
+        ...
+
+    # Machines and events
+
+    async def seen(self, account: str, *, now: datetime) -> float | None:
+        """Note that an account asks for a job; return the seconds since it did last (None: never)."""
+        ...
+
+    async def record(self, event: Event, jid: str, *, now: datetime) -> bool:
+        """Keep an event, and bring its machine up to date; False if it was kept before."""
+        ...
+
+    async def present(self, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> None:
+        """Note that a machine has said something, or has gone; makes a machine that is not known."""
+        ...
+
+    async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
+        """Return the machines, those that were heard of last first."""
+        ...
+
+    async def machine(self, machine_id: str) -> Machine | None:
+        """Return a machine."""
+        ...
+
+    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[tuple[int, Event]]:
+        """Return events with their numbers in this ledger, which grow: the last ones, or those after a number."""
+        ...
+
+    async def summary(self) -> Summary:
+        """Return the figures."""
+        ...

@@ -1,0 +1,174 @@
+"""What a controller knows: jobs and machines."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from ucvm_agent.events import State
+
+
+class Record(BaseModel):
+    """The base of what is kept and shown; also the schema of the HTTP API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Input(Record):
+    """One input file of a job, if it is not on the Chirp server.
+
+    Arguments:
+        url: where it is; empty for one that was uploaded to the controller.
+        sha256: hexadecimal; empty if nobody knows.
+    """
+
+    name: str
+    url: str = ""
+    sha256: str = ""
+
+
+class Limits(Record):
+    """What a job may use at most; None leaves it to the VM."""
+
+    wall_seconds: float | None = Field(None, gt=0)
+    memory_bytes: int | None = Field(None, gt=0)
+    cpus: float | None = Field(None, gt=0)
+    processes: int | None = Field(None, gt=0)
+    disk_bytes: int | None = Field(None, gt=0)
+
+
+class Description(Record):
+    """What to run; the fields are those of the protocol (references/copilot-protocol.md, section 2.4)."""
+
+    command: str
+    arguments: str = ""
+    environment: str = ""
+    packages: tuple[str, ...] = ()
+    input_files: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    chirp_url: str = ""
+    input_dir: str = ""
+    validation_script: str = ""
+    limits: Limits = Limits()
+
+
+class Lease(Record):
+    """One handing out of a job.
+
+    Arguments:
+        id: in the messages of an agent of ours; an original one is known by its account.
+        agent: its full JID.
+        machine_id: empty for an original agent.
+        host: what it calls itself.
+    """
+
+    id: str
+    agent: str
+    machine_id: str = ""
+    host: str = ""
+    since: datetime
+    expires: datetime
+
+
+class Result(Record):
+    """How a job has ended.
+
+    Arguments:
+        exit_status, validation_status: raw wait statuses.
+        archive: name of the output below the controller's or the Chirp server's folder; empty if there is none.
+    """
+
+    lease: str
+    agent: str
+    machine_id: str = ""
+    host: str = ""
+    exit_status: int
+    validation_status: int | None = None
+    archive: str = ""
+    checksum: str = ""
+    seconds: float = 0.0
+    ended: datetime
+
+
+class Job(Record):
+    """A job, as it is now.
+
+    Arguments:
+        tries: how often it was handed out.
+        reason: of its status, or why it was put back; for a person.
+        token: lets its agent fetch inputs and put its output; new with each lease.
+    """
+
+    id: str
+    description: Description
+    status: JobStatus = JobStatus.WAITING
+    submitted: datetime
+    changed: datetime
+    tries: int = 0
+    max_tries: int = 3
+    lease: Lease | None = None
+    result: Result | None = None
+    reason: str = ""
+    token: SecretStr = Field(SecretStr(""), exclude=True)
+
+
+class Machine(Record):
+    """A VM, as its events tell.
+
+    Arguments:
+        jid: the full JID that it reported from last.
+        failure: the reason that it gave last for being degraded or failed.
+        jobs: those that it has now.
+        online: whether its XMPP presence says so.
+    """
+
+    machine_id: str
+    jid: str = ""
+    host: str = ""
+    boot_id: str = ""
+    state: State | None = None
+    reason: str = ""
+    failure: str = ""
+    since: datetime | None = None
+    seen: datetime
+    online: bool = False
+    jobs: tuple[str, ...] = ()
+
+
+class Throughput(Record):
+    """What ended in one span of time.
+
+    Arguments:
+        begin: of the span.
+        seconds: its length.
+    """
+
+    begin: datetime
+    seconds: int
+    done: int = 0
+    failed: int = 0
+
+
+class Summary(Record):
+    """The fleet and the queue in figures."""
+
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    machines: int = 0
+    online: int = 0
+    states: dict[str, int] = {}
