@@ -30,7 +30,7 @@ ROOMS = {
     "contextualize": {"userdata", "aws"},
     "copilot": set[str](),
     "xmpp": set[str](),
-    "controller": {"copilot", "xmpp", "report", "http"},
+    "controller": {"copilot", "xmpp", "report", "http", "layers", "log", "loop", "notify", "show"},
     "report": {"xmpp", "copilot", "http"},
     "cluster": {"sources", "userdata", "contextualize", "contextualization", "http"},
     "pairing": {"sources", "contextualize", "contextualization"},

@@ -266,7 +266,7 @@ async def _discovered(settings: Settings, store: Store | None = None) -> Found:
     return await include(found, settings, keep=store is not None)
 
 
-def _effective(arguments: argparse.Namespace) -> Effective:
+def _effective(arguments: argparse.Namespace) -> Effective[Settings]:
     from ucvm_agent.layers import load
 
     options: dict[str, Any] = {}

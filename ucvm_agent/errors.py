@@ -2,7 +2,8 @@
 
     UcvmError
     ├── UsageError               ask the person: the command line is wrong              exit 2
-    │   └── SettingsError        … or agent.toml, a UCVM_ variable, the kernel command line
+    │   ├── SettingsError        … or agent.toml, a UCVM_ variable, the kernel command line
+    │   └── JobExists            … there is a job of this name already
     ├── UserDataError            ask the writer of the context                          exit 3
     │   └── BoundExceeded        … it is larger or deeper than anything sensible
     ├── SourceError              no user-data from this source                          exit 4
@@ -17,6 +18,8 @@
     │   ├── StoreDamaged
     │   ├── StoreNewer           … written by a newer version of this program
     │   └── StoreBusy            … another agent holds it
+    ├── LedgerError              what a controller must not forget cannot be kept now   exit 6
+    ├── OrderError               a VM could not be told, or does not answer
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
@@ -69,6 +72,10 @@ class UsageError(UcvmError):
 
 class SettingsError(UsageError):
     """A setting is unknown or has an impossible value."""
+
+
+class JobExists(UsageError):
+    """A job of this name was submitted before."""
 
 
 class UserDataError(UcvmError):
@@ -135,6 +142,16 @@ class StoreNewer(StoreError):
 
 class StoreBusy(StoreError):
     """Another process has the state file open for writing."""
+
+
+class LedgerError(UcvmError):
+    """The ledger of a controller cannot be reached or used now."""
+
+    exit_code = 6
+
+
+class OrderError(UcvmError):
+    """A VM is not there, or did not answer in time."""
 
 
 class SecretError(UcvmError):

@@ -4,6 +4,8 @@ agent.toml                the file, `/etc/ucvm-agent/agent.toml` unless another 
 UCVM_XMPP__JID=…          the environment
 ucvm.xmpp.jid=…           the kernel command line
 --root DIR                the options of the command line
+
+The controller's come the same way, but not from the kernel command line: controller.toml, UCVM_CONTROLLER_XMPP__JID=….
 """
 
 from __future__ import annotations
@@ -12,17 +14,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from ucvm_agent.errors import SettingsError
 from ucvm_agent.nearest import suggest
-from ucvm_agent.settings import Settings, leaves
+from ucvm_agent.settings import Section, Settings, leaves
 
-DEFAULT_FILE = Path("/etc/ucvm-agent/agent.toml")
-ENVIRONMENT = "UCVM_"
 KERNEL = "ucvm."
+
+S = TypeVar("S", bound=Section)
 
 Tree = Mapping[str, Any]
 SettingPath = tuple[str, ...]
@@ -32,10 +34,32 @@ _KERNEL_WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 
 
 @dataclass(frozen=True, slots=True)
-class Effective:
+class Program(Generic[S]):
+    """Whose settings are read.
+
+    Arguments:
+        model: declares them.
+        file: where they are unless another file is named; it need not exist.
+        prefix: of its variables in the environment.
+        others: prefixes of other programs, whose variables are none of its business.
+        listing: the command that lists all settings.
+    """
+
+    model: type[S]
+    file: Path
+    prefix: str
+    others: tuple[str, ...] = ()
+    listing: str = "ucvm-agent config"
+
+
+AGENT = Program(Settings, Path("/etc/ucvm-agent/agent.toml"), "UCVM_", ("UCVM_CONTROLLER_",))
+
+
+@dataclass(frozen=True, slots=True)
+class Effective(Generic[S]):
     """The settings in force, and for each that is not a default where it was set."""
 
-    settings: Settings
+    settings: S
     origins: Mapping[SettingPath, str]
 
 
@@ -47,8 +71,10 @@ class Layer:
     where: Callable[[SettingPath], str]
 
 
-def load(file: Path | None, environment: Mapping[str, str], kernel_command_line: str, options: Tree) -> Effective:
-    """Read all layers into one.
+def load(
+    file: Path | None, environment: Mapping[str, str], kernel_command_line: str, options: Tree
+) -> Effective[Settings]:
+    """Read all layers of the agent into one.
 
     Arguments:
         file: the settings file; None = the default one, which need not exist.
@@ -59,27 +85,42 @@ def load(file: Path | None, environment: Mapping[str, str], kernel_command_line:
     Raises:
         SettingsError: unreadable file, unknown setting (with the nearest right name), impossible value.
     """
+    return load_for(AGENT, file, environment, options, kernel_command_line)
+
+
+def load_for(
+    program: Program[S],
+    file: Path | None,
+    environment: Mapping[str, str],
+    options: Tree,
+    kernel_command_line: str = "",
+) -> Effective[S]:
+    """Read all layers of a program into one; see `load`.
+
+    Raises:
+        SettingsError: as `load` does.
+    """
     layers = (
-        _file_layer(file),
-        _environment_layer(environment),
-        _kernel_layer(kernel_command_line),
+        _file_layer(program, file),
+        _environment_layer(program, environment),
+        _kernel_layer(program, kernel_command_line),
         Layer(dict(_values(options)), lambda _: "command line"),
     )
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
     for layer in layers:
         for path, value in layer.values.items():
-            _refuse_unknown(path, layer)
+            _refuse_unknown(program, path, layer)
             _put(merged, path, value)
             origins[path] = layer.where(path)
     try:
-        return Effective(Settings.model_validate(merged), origins)
+        return Effective(program.model.model_validate(merged), origins)
     except ValidationError as error:
         raise _refused(error, origins) from None
 
 
-def _file_layer(file: Path | None) -> Layer:
-    path = file or DEFAULT_FILE
+def _file_layer(program: Program[S], file: Path | None) -> Layer:
+    path = file or program.file
     if file is None and not path.exists():
         return Layer({}, lambda _: str(path))
     import tomllib
@@ -99,44 +140,55 @@ def _file_layer(file: Path | None) -> Layer:
     return Layer(values, where)
 
 
-def _environment_layer(environment: Mapping[str, str]) -> Layer:
-    given = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT)}
-    return _spelled_layer(given, "", ENVIRONMENT, "__", str.upper)
+def _environment_layer(program: Program[S], environment: Mapping[str, str]) -> Layer:
+    given = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(program.prefix) and not name.startswith(program.others)
+    }
+    return _spelled_layer(program, given, "", program.prefix, "__", str.upper)
 
 
-def _kernel_layer(command_line: str) -> Layer:
+def _kernel_layer(program: Program[S], command_line: str) -> Layer:
     words = (word.replace('"', "") for word in _KERNEL_WORD.findall(command_line))
     pairs = (word.partition("=") for word in words if word.startswith(KERNEL))
     # The kernel itself takes `-` and `_` in names for the same.
     given = {name.lower().replace("-", "_"): value for name, _, value in pairs}
-    return _spelled_layer(given, "kernel command line ", KERNEL, ".", str.lower)
+    return _spelled_layer(program, given, "kernel command line ", KERNEL, ".", str.lower)
 
 
 def _spelled_layer(
-    given: Mapping[str, str], place: str, prefix: str, delimiter: str, case: Callable[[str], str]
+    program: Program[S],
+    given: Mapping[str, str],
+    place: str,
+    prefix: str,
+    delimiter: str,
+    case: Callable[[str], str],
 ) -> Layer:
     """Return the layer of a place that writes a setting as one name: prefix and steps, in upper or lower case."""
 
     def spell(path: SettingPath) -> str:
         return prefix + case(delimiter.join(path))
 
-    known = {spell(path) for path, _ in leaves()}
+    known = {spell(path) for path, _ in leaves(program.model)}
     for name in given:
         if name not in known:
-            raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(name, known))
-    return Layer(dict(_values(_nested(given, prefix, delimiter))), lambda path: f"{place}{spell(path)}")
+            raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(program, name, known))
+    nested = _nested(program, given, prefix, delimiter)
+    return Layer(dict(_values(nested)), lambda path: f"{place}{spell(path)}")
 
 
-def _nested(given: Mapping[str, str], prefix: str, delimiter: str) -> Tree:
+def _nested(program: Program[S], given: Mapping[str, str], prefix: str, delimiter: str) -> Tree:
     if not given:
         return {}
     # Loaded for those who use these layers: a dry run has to start fast.
     from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-    class Written(Settings, BaseSettings):
+    class Raw(BaseSettings):
         model_config = SettingsConfigDict(enable_decoding=False)
 
-    source = EnvSettingsSource(Written, env_prefix=prefix, env_nested_delimiter=delimiter)
+    written: type[Raw] = create_model("Written", __base__=(program.model, Raw))
+    source = EnvSettingsSource(written, env_prefix=prefix, env_nested_delimiter=delimiter)
     source.env_vars = {name.lower(): value for name, value in given.items()}
     return source()
 
@@ -155,15 +207,15 @@ def _put(tree: dict[str, Any], path: SettingPath, value: object) -> None:
     tree[path[-1]] = value
 
 
-def _refuse_unknown(path: SettingPath, layer: Layer) -> None:
-    known = {".".join(known) for known, _ in leaves()}
+def _refuse_unknown(program: Program[S], path: SettingPath, layer: Layer) -> None:
+    known = {".".join(known) for known, _ in leaves(program.model)}
     name = ".".join(path)
     if name not in known:
-        raise SettingsError(f"unknown setting {name}", where=layer.where(path), hint=_nearest(name, known))
+        raise SettingsError(f"unknown setting {name}", where=layer.where(path), hint=_nearest(program, name, known))
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    return suggest(name, known, 0.5) or "`ucvm-agent config` lists all settings"
+def _nearest(program: Program[S], name: str, known: Iterable[str]) -> str:
+    return suggest(name, known, 0.5) or f"`{program.listing}` lists all settings"
 
 
 def _refused(error: ValidationError, origins: Mapping[SettingPath, str]) -> SettingsError:

@@ -6,11 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
-from ucvm_agent.settings import leaves
+from ucvm_agent.settings import Section, leaves
 
 if TYPE_CHECKING:
     from ucvm_agent.layers import Effective
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ucvm_agent.store.events import Delivery
     from ucvm_agent.store.journal import JournalEntry, Outcome
     from ucvm_agent.store.status import Status
+
+S = TypeVar("S", bound=Section)
 
 DIGEST_LENGTH = 12
 """Characters of a digest that are shown to people."""
@@ -108,14 +110,14 @@ def _ago(span: timedelta) -> str:
     return f"{seconds} s"
 
 
-def settings_text(effective: Effective) -> str:
+def settings_text(effective: Effective[S]) -> str:
     """Return all settings as TOML, each with a comment: where it was set, and what it means.
 
     What has no value stands in a comment, since TOML has no null; secrets are masked.
     """
     lines = []
     table = ""
-    for path, declared in leaves():
+    for path, declared in leaves(type(effective.settings)):
         if (current := ".".join(path[:-1])) != table:
             table = current
             lines += ["", f"[{table}]"]
@@ -126,11 +128,11 @@ def settings_text(effective: Effective) -> str:
     return "\n".join(lines)
 
 
-def settings_json(effective: Effective) -> str:
+def settings_json(effective: Effective[S]) -> str:
     """Return all settings for programs: `{"xmpp.jid": {"value": …, "origin": …}}`; secrets are masked."""
     document = {
         ".".join(path): {"value": _value(effective.settings, path), "origin": effective.origins.get(path, "default")}
-        for path, _ in leaves()
+        for path, _ in leaves(type(effective.settings))
     }
     return json.dumps(document, indent=2, default=str, ensure_ascii=False)
 

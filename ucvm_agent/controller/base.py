@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from ucvm_agent.controller.model import Description, Job, JobStatus, Machine, Result, Summary, Throughput
 from ucvm_agent.events import Event
+
+
+class Kind(StrEnum):
+    """What there is in a ledger."""
+
+    JOB = "job"
+    MACHINE = "machine"
+    EVENT = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something in the ledger is new or other than before.
+
+    Arguments:
+        id: of the job or the machine, or the event's number.
+    """
+
+    kind: Kind
+    id: str
+
+
+class Admission(StrEnum):
+    """What becomes of an account's question for a job."""
+
+    ADMITTED = "admitted"
+    TOO_SOON = "too soon"
+    TAKEN = "taken"
 
 
 class Ledger(Protocol):
@@ -15,9 +45,14 @@ class Ledger(Protocol):
 
     Times come in as arguments (UTC), so that they can be tested.
 
+    Attributes:
+        on_notice: called on the event loop after each change, by whichever controller it was made.
+
     Raises:
         LedgerError: from every method, if what is behind it cannot be reached or used.
     """
+
+    on_notice: Callable[[Notice], None]
 
     async def open(self) -> None:
         """Connect, and make what is missing."""
@@ -45,6 +80,8 @@ class Ledger(Protocol):
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """Lease the first job of the queue; None if there is none.
 
+        One whose description cannot be read is returned as failed.
+
         Arguments:
             agent: full JID of who gets it.
             seconds: how long the lease lasts.
@@ -55,14 +92,27 @@ class Ledger(Protocol):
         """Extend a lease; False if it is not the job's present one."""
         ...
 
-    async def give_back(self, id: str, lease: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
-        """Put a leased job back at the head of the queue, or fail it after its last try; None if not its lease."""
+    async def give_back(
+        self,
+        id: str,  # noqa: A002 - as the field is called
+        lease: str,
+        reason: str,
+        *,
+        now: datetime,
+        tried: bool = True,
+    ) -> Job | None:
+        """Put a leased job back at the head of the queue, or fail it after its last try; None if not its lease.
+
+        Arguments:
+            tried: False if nobody can have tried it, so that it does not count.
+        """
         ...
 
     async def finish(self, id: str, result: Result) -> Job | None:  # noqa: A002 - as the field is called
         """Keep the result of a job, of its present lease or of one that has run out meanwhile.
 
-        None if the job is unknown or has a result already: then this one is dropped.
+        A result without a lease is an original agent's: it counts if that account has had the job. None if the
+        lease is none of this job, or the job is unknown or has ended already: then this result is dropped.
         """
         ...
 
@@ -88,8 +138,14 @@ class Ledger(Protocol):
 
     # Machines and events
 
-    async def seen(self, account: str, *, now: datetime) -> float | None:
-        """Note that an account asks for a job; return the seconds since it did last (None: never)."""
+    async def admit(self, account: str, question: str, *, now: datetime, cooldown: float) -> Admission:
+        """Note that an original agent asks for a job, unless it asks too soon (references/copilot-protocol.md, 4.2).
+
+        Arguments:
+            account: bare JID.
+            question: id of its message; each controller of an account gets it, and one of them is to answer.
+            cooldown: seconds that have to be between two questions.
+        """
         ...
 
     async def record(self, event: Event, jid: str, *, now: datetime) -> bool:

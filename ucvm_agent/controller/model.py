@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from ucvm_agent.errors import UsageError
 from ucvm_agent.events import State
+
+_JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
+"""An id is also the name of a folder and of a file (references/copilot-protocol.md, section 6.6)."""
+
+
+def check_id(id: str) -> str:  # noqa: A002 - as the field is called
+    """Return the id of a job.
+
+    Raises:
+        UsageError: no job may be called so.
+    """
+    if not _JOB_ID.fullmatch(id):
+        raise UsageError("not a name for a job", where=repr(id[:140]), hint="up to 128 of A-Z a-z 0-9 . _ -")
+    return id
 
 
 class Record(BaseModel):
@@ -109,6 +125,7 @@ class Job(Record):
         tries: how often it was handed out.
         reason: of its status, or why it was put back; for a person.
         token: lets its agent fetch inputs and put its output; new with each lease.
+        takers: the account that got each lease, the present one and those that have run out.
     """
 
     id: str
@@ -122,6 +139,12 @@ class Job(Record):
     result: Result | None = None
     reason: str = ""
     token: SecretStr = Field(SecretStr(""), exclude=True)
+    takers: dict[str, str] = Field({}, exclude=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will become of it."""
+        return self.status in (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class Machine(Record):
