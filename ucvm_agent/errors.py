@@ -23,9 +23,10 @@
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
-    └── DeliveryError            a controller could not be told
-        ├── DeliveryDelayed      … now: keep the event and try again
-        └── DeliveryRefused      … and never will: the controller does not want this event
+    ├── DeliveryError            a controller could not be told
+    │   ├── DeliveryDelayed      … now: keep the event and try again
+    │   └── DeliveryRefused      … and never will: the controller does not want this event
+    └── MessageRefused           what a peer sent is dropped: it is not authentic, malformed, or cannot be decrypted
 
 The branches follow what the caller does next. Only `cli.py` turns an error into an exit code.
 """
@@ -184,3 +185,7 @@ class DeliveryDelayed(DeliveryError):
 
 class DeliveryRefused(DeliveryError):
     """The controller answered that it will never take this event."""
+
+
+class MessageRefused(UcvmError):
+    """A message has to be dropped: it may not be from whom it says, is malformed, or cannot be decrypted."""

@@ -85,6 +85,18 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (cluster, key)
     ) STRICT;
     """,
+    """
+    CREATE TABLE letters (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        recipient TEXT NOT NULL,
+        command TEXT NOT NULL,
+        stanza TEXT NOT NULL,
+        since REAL NOT NULL,
+        trial INTEGER NOT NULL,
+        due REAL NOT NULL
+    ) STRICT;
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 
