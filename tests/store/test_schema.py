@@ -10,7 +10,7 @@ import pytest
 
 from ucvm_agent.errors import StoreAbsent, StoreBusy, StoreDamaged, StoreError, StoreNewer
 from ucvm_agent.store import schema
-from ucvm_agent.store.schema import MIGRATIONS, open_reader, open_writer
+from ucvm_agent.store.schema import APPLICATION_ID, MIGRATIONS, Schema, open_reader, open_writer
 from ucvm_agent.store.store import Store
 
 
@@ -62,16 +62,12 @@ def test_an_unusable_file_is_refused_and_kept(tmp_path: Path, spoil: object, err
     assert path.read_bytes() == before
 
 
-def test_a_state_from_every_earlier_schema_is_brought_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_from_every_earlier_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     """What an older agent wrote is still there after the upgrade."""
     for version in range(1, len(MIGRATIONS) + 1):
         path = tmp_path / f"{version}.db"
-        with monkeypatch.context() as patch:
-            patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:version])
-            with closing(open_writer(path)) as db:
-                db.execute("INSERT INTO machine (only, machine_id) VALUES (1, 'm')")
+        with closing(open_writer(path, Schema(APPLICATION_ID, MIGRATIONS[:version]))) as db:
+            db.execute("INSERT INTO machine (only, machine_id) VALUES (1, 'm')")
         with closing(open_writer(path)) as db:
             assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
             assert db.execute("SELECT machine_id FROM machine").fetchone() == ("m",)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+import secrets
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -24,6 +26,18 @@ def check_id(id: str) -> str:  # noqa: A002 - as the field is called
     if not _JOB_ID.fullmatch(id):
         raise UsageError("not a name for a job", where=repr(id[:140]), hint="up to 128 of A-Z a-z 0-9 . _ -")
     return id
+
+
+def new_token() -> str:
+    """Return a token that lets the holder of a lease at the job's files."""
+    return secrets.token_urlsafe(24)
+
+
+def spans(since: datetime, now: datetime, seconds: int) -> Iterator[datetime]:
+    """Yield the beginnings of the spans of so many seconds from `since` to `now`."""
+    while since <= now:
+        yield since
+        since += timedelta(seconds=seconds)
 
 
 class Record(BaseModel):

@@ -57,7 +57,7 @@ class Orders:
     def __init__(self, ledger: Ledger, post: Post) -> None:
         self._ledger = ledger
         self._post = post
-        self._tails: dict[str, tuple[str, asyncio.Queue[Output | None]]] = {}
+        self._tails: dict[str, tuple[str, asyncio.Queue[Output]]] = {}
         post.on(JobOutput, self._on_output)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
@@ -100,7 +100,7 @@ class Orders:
         if not job.lease.machine_id:
             raise OrderError("runs on an original agent, which shows nothing", where=f"job {job_id}")
         request = str(uuid.uuid4())
-        queue: asyncio.Queue[Output | None] = asyncio.Queue(PIECES)
+        queue: asyncio.Queue[Output] = asyncio.Queue(PIECES)
         self._tails[request] = (job.lease.agent, queue)
         try:
             while True:
@@ -110,11 +110,11 @@ class Orders:
                     if piece.offset > offset:
                         break  # some went missing: ask for it again
                     data = piece.data[offset - piece.offset :]
-                    offset += len(data)
                     if data or piece.end:
-                        yield Output(offset - len(data), data, piece.end)
+                        yield Output(offset, data, piece.end)
                     if piece.end:
                         return
+                    offset += len(data)
         finally:
             del self._tails[request]
 
@@ -143,11 +143,14 @@ class Orders:
             raise OrderError(str(error), where=jid) from error
 
 
-async def _pieces(queue: asyncio.Queue[Output | None]) -> AsyncIterator[Output]:
+async def _pieces(queue: asyncio.Queue[Output]) -> AsyncIterator[Output]:
     """Yield pieces until it is time to ask for more."""
-    try:
-        async with asyncio.timeout(TAIL_SECONDS):
-            while (piece := await queue.get()) is not None:
-                yield piece
-    except TimeoutError:
-        return
+    loop = asyncio.get_running_loop()
+    end = loop.time() + TAIL_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout_at(end):
+                piece = await queue.get()
+        except TimeoutError:
+            return
+        yield piece

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ucvm_agent.errors import StoreAbsent, StoreBusy, StoreDamaged, StoreError, StoreNewer
@@ -101,7 +102,24 @@ MIGRATIONS: tuple[str, ...] = (
 """One script a schema version; a script that has been released is never edited."""
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What makes a file ours.
+
+    Arguments:
+        application_id: in its header.
+        migrations: one script a version.
+    """
+
+    application_id: int
+    migrations: tuple[str, ...]
+
+
+STATE = Schema(APPLICATION_ID, MIGRATIONS)
+"""The state of an agent."""
+
+
+def open_writer(path: Path, schema: Schema = STATE) -> sqlite3.Connection:
     """Open the state file for reading and writing; make it, or bring its schema up to date.
 
     The connection is in autocommit mode: `BEGIN IMMEDIATE` starts a transaction. Every commit is on the disk
@@ -112,7 +130,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         StoreBusy: somebody holds it; StoreError: it cannot be made. The file is left as it is.
     """
     _make_private(path)
-    connection = _checked(path, f"file:{_quoted(path)}?mode=rw", write=True)
+    connection = _checked(path, f"file:{_quoted(path)}?mode=rw", schema, write=True)
     # Only now is it sure to be ours. By path: closing a descriptor of the file would end SQLite's locks on it.
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
@@ -134,7 +152,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         raise StoreAbsent("no state yet", where=str(path), hint="ucvm-agent has not run here")
     if not os.access(path, os.R_OK):
         raise StoreError("the state may not be read", where=str(path), hint="run this as root")
-    return _checked(path, f"file:{_quoted(path)}?mode=ro", write=False)
+    return _checked(path, f"file:{_quoted(path)}?mode=ro", STATE, write=False)
 
 
 def _quoted(path: Path) -> str:
@@ -149,16 +167,16 @@ def _make_private(path: Path) -> None:
         raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint="run as root") from error
 
 
-def _checked(path: Path, uri: str, *, write: bool) -> sqlite3.Connection:
+def _checked(path: Path, uri: str, schema: Schema, *, write: bool) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        version = _version(connection, path)
+        version = _version(connection, path, schema)
         if write:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
-            _migrate(connection, version)
+            _migrate(connection, version, schema)
         elif version == 0:
             raise StoreAbsent("no state yet", where=str(path), hint="an agent is just being started here")
     except StoreError:
@@ -188,18 +206,18 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
     return StoreError(f"the state file cannot be used: {error}", where=str(path))
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
+def _version(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
     """Return the schema version of a sound file of ours (0: empty), or raise what is wrong with it."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if (application, version, tables) == (0, 0, 0):
         return 0
-    if application != APPLICATION_ID:
+    if application != schema.application_id:
         raise StoreDamaged("this is another program's database", where=str(path), hint="move it away")
-    if version > len(MIGRATIONS):
+    if version > len(schema.migrations):
         raise StoreNewer(
-            f"the state has schema {version}, this version knows up to {len(MIGRATIONS)}",
+            f"the state has schema {version}, this version knows up to {len(schema.migrations)}",
             where=str(path),
             hint="install the newer ucvm-agent again, or move the file away to start anew",
         )
@@ -213,9 +231,9 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+def _migrate(connection: sqlite3.Connection, version: int, schema: Schema) -> None:
+    for number, script in enumerate(schema.migrations[version:], start=version + 1):
         # executescript commits by itself first, so the transaction has to be in the script.
         connection.executescript(
-            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
+            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={schema.application_id}; PRAGMA user_version={number}; COMMIT;"
         )

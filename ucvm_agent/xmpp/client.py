@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 from xml.etree.ElementTree import Element
@@ -89,6 +90,7 @@ class Connection:
         self._present = present
         self._told = ""
         self._listeners: list[Listener] = []
+        self._on_presence: Callable[[str, bool], None] | None = None
         self._status = (Show.AVAILABLE, "")
         self._stream: Stream | None = None
         self._failure: Failure | None = None
@@ -103,6 +105,18 @@ class Connection:
     def listen(self, listener: Listener) -> None:
         """Tell a listener of all that happens from now on."""
         self._listeners.append(listener)
+
+    def watch(self, on_presence: Callable[[str, bool], None]) -> None:
+        """Tell of the presence of others: their full JIDs, and whether they are there.
+
+        Who is seen is up to them; `subscribe` asks.
+        """
+        self._on_presence = on_presence
+
+    def subscribe(self, account: str) -> None:
+        """Ask an account, a bare JID, to be seen; nothing happens while there is no connection."""
+        if self.connected and self._stream is not None:
+            self._stream.send_presence(pto=account, ptype="subscribe")
 
     def set_status(self, show: Show, text: str) -> None:
         """Say how the VM is, now and after each reconnection."""
@@ -211,6 +225,8 @@ class Connection:
             "disconnected": self._on_disconnected,
             "stanza_acked": self._on_acknowledged,
             "presence_subscribe": self._on_subscription,
+            "presence_available": lambda presence: self._on_presence_of(presence, there=True),
+            "presence_unavailable": lambda presence: self._on_presence_of(presence, there=False),
         }
         for name, handler in handlers.items():
             stream.add_event_handler(name, handler)
@@ -273,6 +289,10 @@ class Connection:
         )
         if self._stream is not None:
             self._stream.send_presence(pto=presence["from"].bare, ptype=answer)
+
+    def _on_presence_of(self, presence: Presence, *, there: bool) -> None:
+        if self._on_presence is not None:
+            self._on_presence(str(presence["from"]), there)
 
     def _send_presence(self) -> None:
         show, text = self._status

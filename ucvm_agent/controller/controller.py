@@ -1,0 +1,157 @@
+"""The controller: its ledger, its account, and all that works on them.
+
+    VMs ──XMPP──▶ manager, fleet, contexts ──▶ ledger ──notices──▶ feed ──▶ page, command line
+    page, command line ──▶ orders ──XMPP──▶ VMs
+
+It keeps nothing that matters in memory: it can be killed at any time, and several may share one Redis and one account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, closing
+
+import structlog
+
+from ucvm_agent.controller.base import Ledger
+from ucvm_agent.controller.contexts import Contexts
+from ucvm_agent.controller.counters import Counters
+from ucvm_agent.controller.feed import Feed
+from ucvm_agent.controller.fleet import Fleet
+from ucvm_agent.controller.manager import Manager
+from ucvm_agent.controller.orders import Orders
+from ucvm_agent.controller.settings import Settings
+from ucvm_agent.copilot.post import Post
+from ucvm_agent.copilot.signature import Signer
+from ucvm_agent.copilot.signing_key import load_or_make
+from ucvm_agent.errors import SettingsError
+from ucvm_agent.notify import Notify
+from ucvm_agent.store import lock
+from ucvm_agent.store.store import Store
+from ucvm_agent.xmpp.client import Connection
+
+log = structlog.get_logger()
+
+LETTERS = "letters.db"
+LEDGER = "ledger.db"
+KEY = "signing.pem"
+
+STOP_SECONDS = 10.0
+"""How long an orderly end may take."""
+
+Companion = Callable[["Controller"], Coroutine[object, object, None]]
+"""What serves a controller to others, such as its HTTP API: runs until it is cancelled."""
+
+
+class Controller:
+    """One controller at work; `open_controller` makes it.
+
+    Attributes:
+        settings: as they were read.
+        ledger: jobs, machines and events.
+        feed: what changes in it, live.
+        orders: what VMs can be told.
+        contexts: what VMs are to be.
+        counters: what has happened here since the start.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, connection: Connection, post: Post) -> None:
+        accepts = Acceptance(settings)
+        self.settings = settings
+        self.ledger = ledger
+        self.feed = Feed(ledger)
+        self.orders = Orders(ledger, post)
+        self.contexts = Contexts(settings.contexts.folder, ledger, connection, post, accepts)
+        self.counters = Counters(settings, ledger, post)
+        self._connection = connection
+        self._post = post
+        self._manager = Manager(settings, ledger, post, connection, self.counters)
+        self._fleet = Fleet(ledger, connection, accepts)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session with the XMPP server."""
+        return self._connection.connected
+
+    async def run(self, *companions: Companion) -> None:
+        """Work until cancelled.
+
+        Arguments:
+            companions: what works beside it, such as the HTTP API.
+        """
+        async with asyncio.TaskGroup() as group:
+            for part in (self.feed, self._manager, self._fleet, self.contexts, self.counters, self._post):
+                group.create_task(part.run(), name=type(part).__name__)
+            for companion in companions:
+                group.create_task(companion(self))
+            await asyncio.sleep(0)  # all of them are at work before the first message comes
+            group.create_task(self._connection.run())
+
+
+class Acceptance:
+    """Which accounts may have jobs, report and ask: those of the settings, or those of our own domain."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._agents = set(settings.jobs.agents) or {settings.xmpp.jid.partition("/")[0].partition("@")[2]}
+
+    def __call__(self, account: str) -> bool:
+        """Say whether a bare JID is accepted."""
+        return account in self._agents or account.partition("@")[2] in self._agents
+
+
+@asynccontextmanager
+async def open_controller(settings: Settings) -> AsyncIterator[Controller]:
+    """Open the ledger and make the controller; it is idle until `run`.
+
+    Raises:
+        SettingsError: a setting cannot be used; StoreError, LedgerError: nor what is kept.
+    """
+    if not settings.xmpp.jid:
+        raise SettingsError("a controller needs an account", where="xmpp.jid", hint="set xmpp.jid in controller.toml")
+    account = settings.xmpp.jid.partition("/")[0]
+    key = await asyncio.to_thread(load_or_make, settings.key_file or settings.state_dir / KEY)
+    signer = Signer(key, account)
+    log.info("our messages are signed", key=signer.public)
+    xmpp = settings.xmpp.model_copy(update={"jid": f"{account}/{settings.name}"})
+    connection = Connection(xmpp, settings.name)
+    ledger = make_ledger(settings)
+    with lock.hold(settings.state_dir), closing(Store(settings.state_dir / LETTERS, boot_id="")) as store:
+        await ledger.open()
+        try:
+            post = Post(connection, accepts=Acceptance(settings), signer=signer, letters=store.letters)
+            yield Controller(settings, ledger, connection, post)
+        finally:
+            await ledger.close()
+
+
+def make_ledger(settings: Settings) -> Ledger:
+    """Return the ledger that the settings name, not open yet; only the library that it needs is loaded."""
+    if settings.redis.get_secret_value():
+        from ucvm_agent.controller.redis_ledger import RedisLedger
+
+        return RedisLedger(settings.redis)
+    from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
+
+    return SQLiteLedger(settings.state_dir / LEDGER)
+
+
+async def run(settings: Settings, *companions: Companion) -> None:
+    """Be a controller until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError, StoreError, LedgerError: it cannot even start.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    notify = Notify()
+    async with open_controller(settings) as controller, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(controller.run(*companions)), group.create_task(notify.heartbeat())]
+        notify.ready()
+        await stopped.wait()
+        notify.stopping(STOP_SECONDS)
+        for task in tasks:
+            task.cancel()

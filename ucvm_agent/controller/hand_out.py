@@ -1,0 +1,143 @@
+"""Handing jobs out: `want_getJob` and `getJob`, towards original agents as section 4.2 of the reference demands."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import structlog
+
+from ucvm_agent.controller.base import Admission, Ledger
+from ucvm_agent.controller.counters import Count, Counters
+from ucvm_agent.controller.errands import Errands
+from ucvm_agent.controller.model import Input, Job, JobStatus
+from ucvm_agent.controller.settings import Settings
+from ucvm_agent.copilot.messages import (
+    FILE_SEPARATOR,
+    GetJob,
+    HaveJob,
+    Host,
+    JobDescription,
+    RunJob,
+    Sleep,
+    WantJob,
+)
+from ucvm_agent.copilot.post import Post
+from ucvm_agent.copilot.stanza import Envelope, bare
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
+
+log = structlog.get_logger()
+
+UNREADABLE = 10
+"""Most descriptions that cannot be read before one request is given up."""
+
+
+class HandOut:
+    """Answers agents that want jobs.
+
+    Arguments:
+        errands: does what takes time.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, post: Post, counters: Counters, errands: Errands) -> None:
+        self._settings = settings
+        self._jobs = settings.jobs
+        self._ledger = ledger
+        self._post = post
+        self._counters = counters
+        self._errands = errands
+        post.on(WantJob, self._on_want)
+        post.on(GetJob, self._on_get)
+
+    def _on_want(self, sender: str, message: WantJob, envelope: Envelope) -> None:
+        self._errands.start(self._offer(sender, message, envelope.id))
+
+    def _on_get(self, sender: str, message: GetJob, _: Envelope) -> None:
+        self._errands.start(self._give(sender, message))
+
+    async def _offer(self, sender: str, message: WantJob, question: str) -> None:
+        if not ours(message):
+            admission = await self._ledger.admit(
+                bare(sender), question, now=datetime.now(UTC), cooldown=self._jobs.cooldown_seconds
+            )
+            if admission is Admission.TOO_SOON:
+                self._post.send(sender, Sleep())
+            if admission is not Admission.ADMITTED:
+                return
+        if not await self._ledger.waiting():
+            self._counters.count(Count.EMPTY)
+            return
+        direct = "1" if ours(message) else ""
+        self._post.send(
+            sender, HaveJob(require_file=self._jobs.require_file, request=message.request, direct=direct)
+        )
+
+    async def _give(self, sender: str, message: GetJob) -> None:
+        job = await self._take(sender, message)
+        if job is None or job.lease is None:
+            self._counters.count(Count.EMPTY)
+            return
+        try:
+            self._post.send(sender, self._order(job, message))
+        except (DeliveryDelayed, DeliveryRefused) as error:
+            # Nobody can have tried it, unless the message is one that can never be sent.
+            tried = isinstance(error, DeliveryRefused)
+            reason = f"it could not be handed out: {error.message}"
+            await self._ledger.give_back(job.id, job.lease.id, reason, now=datetime.now(UTC), tried=tried)
+            return
+        self._counters.count(Count.START)
+        log.info("job handed out", job=job.id, agent=sender, tries=job.tries)
+
+    async def _take(self, sender: str, message: GetJob) -> Job | None:
+        seconds = self._jobs.lease_seconds if ours(message) else self._jobs.job_seconds
+        for _ in range(UNREADABLE):
+            job = await self._ledger.take(
+                sender,
+                machine_id=message.machine_id,
+                host=message.agent_host,
+                now=datetime.now(UTC),
+                seconds=seconds,
+            )
+            if job is None or job.status is JobStatus.RUNNING:
+                return job
+            self._counters.count(Count.INVALID)
+            log.warning("a job cannot be read", job=job.id, reason=job.reason)
+        return None
+
+    def _order(self, job: Job, message: GetJob) -> RunJob:
+        """Return the order to run a job; what an original agent would not understand is left out for it."""
+        told = job.description
+        description = JobDescription(
+            id=job.id,
+            command=told.command,
+            arguments=told.arguments,
+            chirp_url=told.chirp_url or self._jobs.chirp.url,
+            input_dir=told.input_dir or job.id,
+            input_files=FILE_SEPARATOR.join(told.input_files),
+            environment=told.environment,
+            packages=" ".join(told.packages),
+            validation_script=told.validation_script,
+        )
+        started = f"startedAt={int(datetime.now(UTC).timestamp())}\n"
+        if not ours(message) or job.lease is None:
+            return RunJob(job=description, job_data=started)
+        limits = told.limits.model_dump(exclude_none=True)
+        extended = description.model_copy(
+            update={
+                "inputs": json.dumps([self._input(job, each) for each in told.inputs]) if told.inputs else "",
+                "limits": json.dumps(limits) if limits else "",
+            }
+        )
+        return RunJob(job=extended, job_data=started, request=message.request, lease=job.lease.id)
+
+    def _input(self, job: Job, file: Input) -> dict[str, str]:
+        """Return where an input file is; the job's token is for what is here only."""
+        if file.url:
+            return {"name": file.name, "url": file.url, "sha256": file.sha256}
+        url = f"{self._settings.http.public_url.rstrip('/')}/files/{job.id}/{file.name}"
+        return {"name": file.name, "url": url, "sha256": file.sha256, "token": job.token.get_secret_value()}
+
+
+def ours(message: Host) -> bool:
+    """Whether an agent of ours says this, which knows leases."""
+    return bool(message.machine_id and message.request)

@@ -1,0 +1,106 @@
+"""What may become of a job and of a machine: functions of their arguments, which every ledger applies.
+
+    waiting ⇄ running → done | failed | cancelled
+
+Each returns the record as it is then, or None if the rule does not allow it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+
+from ucvm_agent.controller.model import Job, JobStatus, Lease, Machine, Result
+from ucvm_agent.copilot.stanza import bare
+from ucvm_agent.events import Event, State, StateChanged
+
+REASON_LENGTH = 500
+"""Most characters of a reason that are kept."""
+
+
+def grant(job: Job, lease: Lease, token: str) -> Job | None:
+    """Hand a waiting job out."""
+    if job.status is not JobStatus.WAITING:
+        return None
+    return job.model_copy(
+        update={
+            "status": JobStatus.RUNNING,
+            "changed": lease.since,
+            "tries": job.tries + 1,
+            "lease": lease,
+            "token": SecretStr(token),
+            "takers": {**job.takers, lease.id: bare(lease.agent)},
+        }
+    )
+
+
+def extend(job: Job, lease: str, *, now: datetime, seconds: float) -> Job | None:
+    """Extend the present lease of a job."""
+    held = _held(job, lease)
+    if held is None:
+        return None
+    return job.model_copy(update={"lease": held.model_copy(update={"expires": now + timedelta(seconds=seconds)})})
+
+
+def give_back(job: Job, lease: str, reason: str, *, now: datetime, tried: bool) -> Job | None:
+    """Put a job back into the queue, or fail it after its last try."""
+    held = _held(job, lease)
+    if held is None:
+        return None
+    change = {"changed": now, "reason": reason[:REASON_LENGTH], "tries": job.tries if tried else job.tries - 1}
+    if tried and job.tries >= job.max_tries:
+        return job.model_copy(update={**change, "status": JobStatus.FAILED})
+    return job.model_copy(update={**change, "status": JobStatus.WAITING, "lease": None, "token": SecretStr("")})
+
+
+def finish(job: Job, result: Result, *, untaken: bool = False) -> Job | None:
+    """Keep the result of a job, if it is of one of its leases and the first.
+
+    Arguments:
+        untaken: take it from any account, since somebody else has handed the job out.
+    """
+    if job.ended:
+        return None
+    account = bare(result.agent)
+    leases = [lease for lease, taker in job.takers.items() if taker == account and result.lease in (lease, "")]
+    if not leases and not untaken:
+        return None
+    result = result.model_copy(update={"lease": leases[-1] if leases else ""})
+    reason = "" if not result.exit_status else f"its command ended with wait status {result.exit_status}"
+    if not reason and result.validation_status:
+        reason = f"its validation ended with wait status {result.validation_status}"
+    status = JobStatus.FAILED if reason else JobStatus.DONE
+    return job.model_copy(update={"status": status, "changed": result.ended, "result": result, "reason": reason})
+
+
+def cancel(job: Job, reason: str, *, now: datetime) -> Job | None:
+    """End a job before it has ended by itself."""
+    if job.ended:
+        return None
+    return job.model_copy(
+        update={"status": JobStatus.CANCELLED, "changed": now, "reason": reason[:REASON_LENGTH], "token": SecretStr("")}
+    )
+
+
+def observe(machine: Machine | None, event: Event, jid: str, *, now: datetime) -> Machine:
+    """Bring a machine up to date with what it reports; one that is not known is made."""
+    machine = machine or Machine(machine_id=event.machine_id, seen=now)
+    change: dict[str, object] = {"jid": jid, "boot_id": event.boot_id, "seen": now}
+    if isinstance(event.body, StateChanged):
+        change |= {"state": event.body.state, "reason": event.body.reason, "since": event.time}
+        if event.body.state in (State.DEGRADED, State.FAILED):
+            change["failure"] = event.body.reason
+    return machine.model_copy(update=change)
+
+
+def meet(machine: Machine | None, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> Machine:
+    """Note that a machine has said something, or has gone; one that is not known is made."""
+    machine = machine or Machine(machine_id=machine_id, seen=now)
+    return machine.model_copy(
+        update={"jid": jid or machine.jid, "host": host or machine.host, "online": online, "seen": now}
+    )
+
+
+def _held(job: Job, lease: str) -> Lease | None:
+    return job.lease if job.status is JobStatus.RUNNING and job.lease and job.lease.id == lease else None
