@@ -55,6 +55,7 @@ HEAVY = {
         "copilot/cipher.py",
         "copilot/public_keys.py",
         "copilot/secure.py",
+        "copilot/signing_key.py",
         "copilot/tickets.py",
     },
     "yaml": {"userdata/cloud_config.py"},

@@ -18,6 +18,7 @@ from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
 from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.pins import Pins
 
 KEPT_CONTEXTS = 3
 """Contexts that stay: the present one, and those before it for who wants to know what has changed."""
@@ -32,6 +33,7 @@ class Store:
 
     Attributes:
         events: what is to be reported, and how far each controller has been told.
+        pins: the keys by which controllers sign, and what they have signed.
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
@@ -39,6 +41,7 @@ class Store:
         self.boot_id = boot_id
         self._database = Database(path)
         self.events = EventQueue(self._database, boot_id)
+        self.pins = Pins(self._database, self.events)
         with self._database.transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
             db.execute("INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat()))
