@@ -175,7 +175,8 @@ class Verifier:
     def check(self, message: Element) -> Trust:
         """Judge a message of an account that is obeyed (a stranger's would be pinned as well).
 
-        Asked again about the same element, it says the same: all listeners of a connection may ask.
+        Asked again about the same element, it says the same: all listeners of a connection may ask. A signed message
+        costs a commit, some milliseconds, for it has to be remembered before it is obeyed.
 
         Raises:
             MessageRefused: it has to be dropped, without an acknowledgement; says why.
