@@ -27,6 +27,7 @@
     │   ├── DeliveryDelayed      … now: keep the event and try again
     │   └── DeliveryRefused      … and never will: the controller does not want this event
     └── MessageRefused           what a peer sent is dropped: it is not authentic, malformed, or cannot be decrypted
+        └── TicketRefused        … for want of a good ticket, which the peer is told
 
 The branches follow what the caller does next. Only `cli.py` turns an error into an exit code.
 """
@@ -189,3 +190,7 @@ class DeliveryRefused(DeliveryError):
 
 class MessageRefused(UcvmError):
     """A message has to be dropped: it may not be from whom it says, is malformed, or cannot be decrypted."""
+
+
+class TicketRefused(MessageRefused):
+    """A message of Co-Pilot's secure mode came without a ticket that is good."""

@@ -98,6 +98,20 @@ MIGRATIONS: tuple[str, ...] = (
         due REAL NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE pins (
+        account TEXT PRIMARY KEY,
+        key TEXT NOT NULL,
+        since TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE signed_messages (
+        account TEXT NOT NULL,
+        id TEXT NOT NULL,
+        time REAL NOT NULL,
+        PRIMARY KEY (account, id)
+    ) STRICT;
+    CREATE INDEX signed_messages_by_time ON signed_messages (account, time);
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 

@@ -19,6 +19,7 @@ from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
 from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.letters import LetterQueue
+from ucvm_agent.store.pins import Pins
 
 KEPT_CONTEXTS = 3
 """Contexts that stay: the present one, and those before it for who wants to know what has changed."""
@@ -34,6 +35,7 @@ class Store:
     Attributes:
         events: what is to be reported, and how far each controller has been told.
         letters: messages that are kept until they are acknowledged.
+        pins: the keys by which controllers sign, and what they have signed.
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
@@ -42,6 +44,7 @@ class Store:
         self._database = Database(path)
         self.events = EventQueue(self._database, boot_id)
         self.letters = LetterQueue(self._database, self.events)
+        self.pins = Pins(self._database, self.events)
         with self._database.transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
             db.execute("INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat()))
