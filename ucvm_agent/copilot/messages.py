@@ -6,6 +6,7 @@ each other is marked as ours, and described in docs/protocol-jobs.md; the origin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -381,22 +382,30 @@ def read(envelope: Envelope) -> AnyMessage | None:
     Raises:
         MessageRefused: the command is known, but what it needs is missing or wrong; quotes no value.
     """
-    info = envelope.info or {}
-    if info.get("command") not in COMMANDS:
+    if envelope.command not in COMMANDS:
         return None
     try:
-        return _MESSAGE.validate_python(info)
+        return _MESSAGE.validate_python(envelope.info)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, each['loc']))} ({each['type']})" for each in error.errors(include_input=False)]
-        raise MessageRefused(f"malformed {info['command']}: {', '.join(wrong)[:500]}") from None
+        raise MessageRefused(f"malformed {envelope.command}: {', '.join(wrong)[:500]}") from None
 
 
 def content(message: AnyMessage) -> Hash:
-    """Return the content of the `<message>` that says this; what is empty is left out."""
-    return {"info": _hash(message.model_dump(by_alias=True))}
+    """Return the content of the `<message>` that says this; what may be absent is left out if it is empty."""
+    return {"info": _hash(message)}
 
 
-def _hash(values: dict[str, Any]) -> dict[str, str | Hash]:
-    return {
-        name: _hash(value) if isinstance(value, dict) else str(value) for name, value in values.items() if value != ""
-    }
+def _hash(message: Message) -> Hash:
+    said: dict[str, str | Hash] = {}
+    for name, field in type(message).model_fields.items():
+        value = getattr(message, name)
+        if not value == field.default == "":
+            said[field.serialization_alias or name] = _scalar_or_hash(value)
+    return said
+
+
+def _scalar_or_hash(value: object) -> str | Hash:
+    if isinstance(value, Message):
+        return _hash(value)
+    return value if isinstance(value, Mapping) else str(value)

@@ -159,13 +159,12 @@ class Post:
         if keep and (noack or self._resending is None):
             raise ValueError("only what is acknowledged can be kept, and only where there are letters")
         envelope = Envelope(id=str(uuid.uuid4()), to=to, noack=noack, content=content)
-        info = envelope.info or {}
         element = message_element(self._secure.wrap(envelope) if self._secure else envelope)
         stanza = tostring(element, "unicode")
         if len(stanza.encode()) > MAX_BYTES:
-            raise DeliveryRefused(f"{info.get('command')} has {len(stanza)} characters, too many for a message")
+            raise DeliveryRefused(f"{envelope.command} has {len(stanza)} characters, too many for a message")
         if keep and self._resending is not None:
-            self._resending.put(Letter(envelope.id, to, str(info.get("command")), stanza, self._clock()))
+            self._resending.put(Letter(envelope.id, to, envelope.command, stanza, self._clock()))
         else:
             self._post(element)
         return envelope.id
@@ -263,13 +262,12 @@ class Post:
         self._post(fromstring(letter.stanza))  # noqa: S314 - we wrote it
 
     def _post(self, element: Element) -> None:
-        """Send an element; the signature is made anew each time, since it tells when."""
-        if self._signer is not None:
+        """Send an element. Its signature is made anew each time, since it tells when; an acknowledgement has none."""
+        if self._signer is not None and element.get("id"):
             self._signer.sign(element)
         self._connection.send(element)
 
 
 def _elsewhere(message: Element, envelope: Envelope) -> bool:
     """Whether another listener of the connection acts on a message, and confirms it when it has it."""
-    info = envelope.info or {}
-    return info.get("command") in context.COMMANDS or any(message.find(tag) is not None for tag in _RECEIPTS)
+    return envelope.command in context.COMMANDS or any(message.find(tag) is not None for tag in _RECEIPTS)

@@ -55,6 +55,12 @@ class Envelope:
         info = self.content.get("info")
         return None if isinstance(info, str) else info
 
+    @property
+    def command(self) -> str:
+        """What is wanted; empty if there is nothing."""
+        command = (self.info or {}).get("command", "")
+        return command if isinstance(command, str) else ""
+
 
 def encode_value(text: str) -> str:
     """Write one scalar as the value of an attribute."""
