@@ -187,7 +187,8 @@ def _nested(program: Program[S], given: Mapping[str, str], prefix: str, delimite
     class Raw(BaseSettings):
         model_config = SettingsConfigDict(enable_decoding=False)
 
-    written: type[Raw] = create_model("Written", __base__=(program.model, Raw))
+    bases: Any = (program.model, Raw)
+    written: Any = create_model("Written", __base__=bases)
     source = EnvSettingsSource(written, env_prefix=prefix, env_nested_delimiter=delimiter)
     source.env_vars = {name.lower(): value for name, value in given.items()}
     return source()

@@ -68,9 +68,7 @@ class HandOut:
             self._counters.count(Count.EMPTY)
             return
         direct = "1" if ours(message) else ""
-        self._post.send(
-            sender, HaveJob(require_file=self._jobs.require_file, request=message.request, direct=direct)
-        )
+        self._post.send(sender, HaveJob(require_file=self._jobs.require_file, request=message.request, direct=direct))
 
     async def _give(self, sender: str, message: GetJob) -> None:
         job = await self._take(sender, message)

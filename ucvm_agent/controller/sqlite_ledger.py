@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ucvm_agent.controller import rules
 from ucvm_agent.controller.base import Admission, Kind, Notice
@@ -49,13 +49,14 @@ _FIELDS = (
     "token",
     "takers",
 )
-_JOB = f"SELECT id, {', '.join(_FIELDS)} FROM jobs"
+_JOB = f"SELECT id, {', '.join(_FIELDS)} FROM jobs"  # noqa: S608 - names of ours
 _SAVE = (
-    f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in _FIELDS)},"
+    f"UPDATE jobs SET {', '.join(f'{name} = :{name}' for name in _FIELDS)},"  # noqa: S608 - names of ours
     " position = :position, machine_id = :machine_id, expires = :expires, ended = :ended WHERE id = :id"
 )
 
 Rule = Callable[[Job], Job | None]
+J = TypeVar("J", Job, Job | None)
 
 
 class SQLiteLedger:
@@ -138,9 +139,7 @@ class SQLiteLedger:
         tried: bool = True,
     ) -> Job | None:
         """See `Ledger`."""
-        return self._told(
-            await self._change(id, lambda job: rules.give_back(job, lease, reason, now=now, tried=tried))
-        )
+        return self._told(await self._change(id, lambda job: rules.give_back(job, lease, reason, now=now, tried=tried)))
 
     async def finish(self, id: str, result: Result) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
@@ -175,9 +174,7 @@ class SQLiteLedger:
         if before:
             conditions.append("number < (SELECT number FROM jobs WHERE id = ?)")
             arguments.append(before)
-        return await self._jobs(
-            f"WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?", (*arguments, limit)
-        )
+        return await self._jobs(f"WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?", (*arguments, limit))
 
     async def throughput(self, *, since: datetime, now: datetime, seconds: int) -> Sequence[Throughput]:
         """See `Ledger`."""
@@ -313,7 +310,7 @@ class SQLiteLedger:
         rows = await self._do(lambda db: db.execute(f"{_JOB} {condition}", arguments).fetchall())
         return [_job(row) for row in rows]
 
-    def _told(self, job: Any) -> Any:
+    def _told(self, job: J) -> J:
         if job is not None:
             self.on_notice(Notice(Kind.JOB, job.id))
             if job.lease is not None and job.lease.machine_id:

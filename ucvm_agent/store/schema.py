@@ -249,5 +249,6 @@ def _migrate(connection: sqlite3.Connection, version: int, schema: Schema) -> No
     for number, script in enumerate(schema.migrations[version:], start=version + 1):
         # executescript commits by itself first, so the transaction has to be in the script.
         connection.executescript(
-            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={schema.application_id}; PRAGMA user_version={number}; COMMIT;"
+            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={schema.application_id};"
+            f" PRAGMA user_version={number}; COMMIT;"
         )
