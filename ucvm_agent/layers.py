@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError, create_model
 
@@ -188,7 +188,7 @@ def _nested(program: Program[S], given: Mapping[str, str], prefix: str, delimite
         model_config = SettingsConfigDict(enable_decoding=False)
 
     bases: Any = (program.model, Raw)
-    written: Any = create_model("Written", __base__=bases)
+    written = cast("type[Raw]", create_model("Written", __base__=bases))
     source = EnvSettingsSource(written, env_prefix=prefix, env_nested_delimiter=delimiter)
     source.env_vars = {name.lower(): value for name, value in given.items()}
     return source()
