@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from tests.controller.peer import account
+from tests.servers.prosody import Prosody
 from tests.servers.redis import RedisServer
 from ucvm_agent.controller.base import Ledger
+from ucvm_agent.controller.controller import Controller, open_controller
 from ucvm_agent.controller.redis_ledger import RedisLedger
+from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 
 
@@ -39,3 +46,37 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         await made.open()
         yield made
         await made.close()
+
+
+Make = Callable[..., AbstractAsyncContextManager[Controller]]
+
+
+@pytest.fixture
+async def prosody(tmp_path: Path) -> AsyncIterator[Prosody]:
+    """A server with a job manager, a monitor and agents."""
+    folder = tmp_path / "prosody"
+    folder.mkdir()
+    users = ("jm", "mon", *(f"agent{number}" for number in range(1, 9)))
+    async with Prosody(folder, dict.fromkeys(users, "pw")) as server:
+        yield server
+
+
+@pytest.fixture
+def run_controller(prosody: Prosody, tmp_path: Path) -> Make:
+    """Run controllers in this process; arguments are settings that differ."""
+
+    @asynccontextmanager
+    async def run(**changes: Any) -> AsyncIterator[Controller]:
+        name = changes.setdefault("instance", "alpha")
+        given = {"state_dir": tmp_path / name, "xmpp": account(prosody, "jm"), "http": {"listen": ""}} | changes
+        async with open_controller(Settings.model_validate(given)) as controller:
+            task = asyncio.create_task(controller.run())
+            try:
+                await controller.online()
+                yield controller
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    return run

@@ -22,9 +22,7 @@ def later(seconds: float) -> datetime:
 
 
 def event(body: AnyBody, machine_id: str = "m1", seq: int = 1) -> Event:
-    return Event(
-        id=str(uuid.uuid4()), machine_id=machine_id, boot_id="b", seq=seq, time=NOW, monotonic=1.0, body=body
-    )
+    return Event(id=str(uuid.uuid4()), machine_id=machine_id, boot_id="b", seq=seq, time=NOW, monotonic=1.0, body=body)
 
 
 async def submit(ledger: Ledger, id: str = "", **more: int) -> Job:  # noqa: A002 - as the field is called

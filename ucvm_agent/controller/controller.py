@@ -12,6 +12,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 
 import structlog
 
@@ -21,6 +22,7 @@ from ucvm_agent.controller.counters import Counters
 from ucvm_agent.controller.feed import Feed
 from ucvm_agent.controller.fleet import Fleet
 from ucvm_agent.controller.manager import Manager
+from ucvm_agent.controller.model import Description, Job
 from ucvm_agent.controller.orders import Orders
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.copilot.post import Post
@@ -74,6 +76,23 @@ class Controller:
     def connected(self) -> bool:
         """Whether there is a session with the XMPP server."""
         return self._connection.connected
+
+    async def online(self) -> None:
+        """Return when the first attempt to reach the XMPP server has succeeded or failed."""
+        await self._connection.tried.wait()
+
+    async def submit(self, description: Description, id: str = "") -> Job:  # noqa: A002 - as the field is called
+        """Put a job at the end of the queue.
+
+        Arguments:
+            id: its name; made up if empty.
+
+        Raises:
+            JobExists: there is one of this id; UsageError: it cannot be written down, or have this id.
+        """
+        return await self.ledger.submit(
+            description, now=datetime.now(UTC), id=id, max_tries=self.settings.jobs.max_tries
+        )
 
     async def run(self, *companions: Companion) -> None:
         """Work until cancelled.
@@ -131,7 +150,7 @@ def make_ledger(settings: Settings) -> Ledger:
     if settings.redis.get_secret_value():
         from ucvm_agent.controller.redis_ledger import RedisLedger
 
-        return RedisLedger(settings.redis)
+        return RedisLedger(settings.redis, max_tries=settings.jobs.max_tries)
     from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 
     return SQLiteLedger(settings.state_dir / LEDGER)

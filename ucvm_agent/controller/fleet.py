@@ -68,14 +68,13 @@ class Fleet:
     async def _record(self, event: Event, sender: str, message: Element) -> None:
         new = await self._ledger.record(event, sender, now=datetime.now(UTC))
         self._confirm(message)
-        known = self._names.get(sender)
-        self._names[sender] = event.machine_id
-        if known is None:
-            self._subscribe(bare(sender))
-        if known != event.machine_id:
-            await self._see(sender, online=True)
+        self._subscribe(bare(sender))
+        if self._names.get(sender) != event.machine_id:
+            self._names[sender] = event.machine_id
+            if sender in self._there:
+                await self._see(sender, online=True)
         if new:
-            log.info("machine reports", machine=event.machine_id, event=event.name)
+            log.info("machine reports", machine=event.machine_id, what=event.name)
 
     def _confirm(self, message: Element) -> None:
         envelope = read_message(message)

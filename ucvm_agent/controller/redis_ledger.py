@@ -2,7 +2,7 @@
 
 The original's keys are `waiting_jobs`, `job:<id>:description` and `agentseen::<account>`
 (references/copilot-protocol.md, section 4.1): an original tool submits jobs to us, and an original job manager hands
-out ours. Everything else is below `ucvm:`. A job that an original tool has submitted is known here from the moment that it is handed out.
+out ours. All else is below `ucvm:`. A job that an original tool has submitted is known here once it is handed out.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ KNOWN_SECONDS = 30 * 86_400
 EXPIRED = 100
 """Most leases that are given back at a time."""
 
-MAX_TRIES = 3
-"""Of a job that an original tool has submitted."""
-
 QUEUE = "waiting_jobs"
 
 J = TypeVar("J", Job, Job | None)
@@ -58,9 +55,11 @@ class RedisLedger:
 
     Arguments:
         url: of Redis.
+        max_tries: of a job that an original tool has submitted.
     """
 
-    def __init__(self, url: SecretStr) -> None:
+    def __init__(self, url: SecretStr, *, max_tries: int = 3) -> None:
+        self._max_tries = max_tries
         self.on_notice: Callable[[Notice], None] = lambda _: None
         self._link = RedisLink(url, self._hear)
         self._redis = self._link.redis
@@ -126,7 +125,7 @@ class RedisLedger:
             now.isoformat(),
             lease.expires.timestamp(),
             machine_id,
-            MAX_TRIES,
+            self._max_tries,
         )
         with self._link.errors():
             answer = await self._take(keys=[QUEUE], args=arguments)

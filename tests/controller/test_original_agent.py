@@ -1,0 +1,209 @@
+"""The controller as an original agent meets it: what the original's job manager answered, ours answers.
+
+`wire.jsonl` is the traffic of the original agent and job manager as it stood on the wire.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree.ElementTree import Element, fromstring, tostring
+
+import pytest
+
+from tests.controller.conftest import Make
+from tests.controller.peer import Peer, peer
+from tests.controller.test_ledger import NOW
+from tests.servers.prosody import Prosody
+from ucvm_agent.controller.counters import Count
+from ucvm_agent.controller.model import Description, JobStatus
+from ucvm_agent.copilot.messages import (
+    GetJob,
+    GetOutputDir,
+    HaveJob,
+    HaveOutputDir,
+    JobDone,
+    RunJob,
+    Sleep,
+    StoreOutputDir,
+    WantJob,
+    WantOutputDir,
+)
+from ucvm_agent.copilot.stanza import Hash, read_message
+
+WIRE = Path(__file__).parent.parent / "data" / "copilot" / "wire.jsonl"
+SCRIPT = Description(command="run.sh", input_files=("run.sh",))
+
+
+def recorded() -> dict[int, Element]:
+    """Return the stanzas by their numbers, as a parser of `jabber:client` sees them."""
+    lines = [json.loads(line) for line in WIRE.read_text().splitlines()]
+    return {
+        line["n"]: fromstring(line["stanza"].replace("<message", "<message xmlns='jabber:client'", 1)) for line in lines
+    }
+
+
+def comparable(info: Hash | None) -> Mapping[str, object]:
+    """Return a content without what the time decides, and without what is empty."""
+    return {
+        name: comparable(value) if not isinstance(value, str) else value
+        for name, value in (info or {}).items()
+        if value and name not in ("from", "to", "jmJobData")
+    }
+
+
+async def replay(agent: Peer, stanza: Element, to: str, expected: Element | None) -> str:
+    """Send what the original agent sent, and compare the answer; return who answered."""
+    stanza = fromstring(_text(stanza))
+    del stanza.attrib["from"]
+    stanza.set("to", to)
+    agent.connection.send(stanza)
+    await agent.confirmed(stanza.get("id", ""))
+    if expected is None:
+        return ""
+    answer = await agent.next()
+    assert comparable(answer.info) == comparable(read_message(expected).info)
+    return answer.sender
+
+
+def _text(element: Element) -> str:
+    return tostring(element, "unicode")
+
+
+async def test_a_whole_job_of_the_original_agent_and_its_question_too_soon(
+    prosody: Prosody, run_controller: Make, tmp_path: Path
+) -> None:
+    """Asked, got, run, stored, reported with its raw wait status; then it is sent to sleep."""
+    wire = recorded()
+    told = read_message(wire[7]).info or {}
+    job = told["job"]
+    assert not isinstance(job, str)
+    chirp = {"url": str(job["chirpUrl"]), "folder": tmp_path / "chirp"}
+    chirp["folder"].mkdir()
+    async with run_controller(jobs={"chirp": chirp}) as controller, peer(prosody, "agent1") as agent:
+        await controller.ledger.submit(
+            Description(
+                command="run.sh",
+                arguments="world",
+                input_files=("run.sh", "input.txt"),
+                environment=str(job["environment"]),
+                input_dir=str(job["inputDir"]),
+            ),
+            now=NOW,
+            id=str(job["id"]),
+        )
+        everybody = prosody.jid("jm")
+        manager = await replay(agent, wire[1], everybody, wire[3])
+        assert manager == f"{everybody}/alpha"
+        await replay(agent, wire[5], manager, wire[7])
+        await replay(agent, wire[9], everybody, wire[11])
+        await replay(agent, wire[13], manager, wire[15])
+        folder = chirp["folder"] / str(job["id"])
+        assert (folder / ".__acl").read_text() == "hostname:* rwl\naddress:* rwl\n\n"
+        assert folder.stat().st_mode & 0o777 == 0o777
+        await replay(agent, wire[17], manager, None)
+        await replay(agent, wire[18], everybody, wire[21])
+        done = await controller.ledger.job(str(job["id"]))
+        assert done is not None
+        assert done.result is not None
+        assert (done.status, done.result.exit_status, done.result.host) == (
+            JobStatus.FAILED,
+            768,
+            "worker1.example.org",
+        )
+        assert controller.counters.counts == {Count.START: 1, Count.FAILED: 1}
+
+
+async def test_a_required_file_is_told(prosody: Prosody, run_controller: Make) -> None:
+    """As on the wire of the original."""
+    wire = recorded()
+    require = str((read_message(wire[37]).info or {})["requireFile"])
+    async with run_controller(jobs={"require_file": require}) as controller, peer(prosody, "agent3") as agent:
+        await controller.ledger.submit(SCRIPT, now=NOW)
+        await replay(agent, wire[35], prosody.jid("jm"), wire[37])
+
+
+async def test_an_empty_queue_is_silent(prosody: Prosody, run_controller: Make) -> None:
+    """No answer to either question, only an acknowledgement."""
+    async with run_controller() as controller, peer(prosody, "agent1") as agent:
+        await agent.confirmed(agent.say(prosody.jid("jm"), WantJob()))
+        await agent.confirmed(agent.say(f"{prosody.jid('jm')}/alpha", GetJob()))
+        await agent.confirmed(agent.say(prosody.jid("jm"), WantOutputDir(job_id="j")))
+        await agent.hear(HaveOutputDir)  # all that it hears
+        assert controller.counters.counts[Count.EMPTY] == 2
+
+
+@pytest.mark.parametrize(("duty", "silent"), [("queue", WantOutputDir(job_id="j")), ("storage", WantJob())])
+async def test_a_manager_with_half_a_duty_leaves_the_rest_to_others(
+    prosody: Prosody, run_controller: Make, duty: str, silent: WantJob | WantOutputDir
+) -> None:
+    """Queue-only ignores output, storage-only ignores questions for jobs."""
+    async with run_controller(jobs={"duty": duty}) as controller, peer(prosody, "agent1") as agent:
+        await controller.ledger.submit(SCRIPT, now=NOW)
+        await agent.confirmed(agent.say(prosody.jid("jm"), silent))
+        await agent.confirmed(
+            agent.say(prosody.jid("jm"), WantOutputDir(job_id="j") if duty == "storage" else WantJob())
+        )
+        await agent.hear(HaveOutputDir if duty == "storage" else HaveJob)
+
+
+async def test_the_archive_of_a_job_that_has_ended_is_put_away(
+    prosody: Prosody, run_controller: Make, tmp_path: Path
+) -> None:
+    """Below the day, readable for all, with the folder's access list."""
+    root, done = tmp_path / "chirp", tmp_path / "done"
+    root.mkdir()
+    done.mkdir()
+    (done / ".__acl").write_text("hostname:* rl\n")
+    chirp = {"url": "chirp.example:9094", "folder": root, "done_dir": done}
+    async with run_controller(jobs={"chirp": chirp}) as controller, peer(prosody, "agent1") as agent:
+        await controller.ledger.submit(SCRIPT, now=NOW, id="j")
+        agent.say(f"{prosody.jid('jm')}/alpha", GetJob(agent_host="w1"))
+        run, manager = await agent.hear(RunJob)
+        agent.say(manager, GetOutputDir(job_id="j"))
+        place, _ = await agent.hear(StoreOutputDir)
+        assert (place.output_chirp_url, place.output_dir, place.output_url) == ("chirp.example:9094", "j", "")
+        (root / "j" / "j.tgz").write_bytes(b"output")
+        await agent.confirmed(agent.say(manager, JobDone(job_id="j", exit_code="0", job_data=run.job_data)))
+        (day,) = (path for path in done.iterdir() if path.is_dir())
+        assert (day / "j.tgz").read_bytes() == b"output"
+        assert (day / ".__acl").read_text() == "hostname:* rl\n"
+        assert not (root / "j" / "j.tgz").exists()
+
+
+async def test_only_who_had_a_job_may_end_it(prosody: Prosody, run_controller: Make) -> None:
+    """What another account says of it is acknowledged, as all is, and dropped; and it gets no place for output."""
+    async with (
+        run_controller(jobs={"chirp": {"url": "c.example:9094"}}) as controller,
+        peer(prosody, "agent1") as agent,
+        peer(prosody, "agent2") as thief,
+    ):
+        await controller.ledger.submit(SCRIPT, now=NOW, id="j")
+        agent.say(f"{prosody.jid('jm')}/alpha", GetJob())
+        _, manager = await agent.hear(RunJob)
+        await thief.confirmed(thief.say(manager, JobDone(job_id="j", exit_code="0")))
+        await thief.confirmed(thief.say(manager, GetOutputDir(job_id="../../etc")))
+        await thief.confirmed(thief.say(manager, JobDone(job_id="j", exit_code="well")))
+        await thief.confirmed(thief.say(manager, GetOutputDir(job_id="j")))
+        job = await controller.ledger.job("j")
+        assert job is not None
+        assert job.status is JobStatus.RUNNING
+        assert thief.messages.empty()
+        await agent.confirmed(agent.say(manager, JobDone(job_id="j", exit_code="0")))
+        job = await controller.ledger.job("j")
+        assert job is not None
+        assert job.status is JobStatus.DONE
+
+
+async def test_sleep_is_for_who_asks_too_soon(prosody: Prosody, run_controller: Make) -> None:
+    """And not for an agent of ours, which its machine id tells from others of its account."""
+    async with run_controller() as controller, peer(prosody, "agent1") as agent:
+        await controller.ledger.submit(SCRIPT, now=NOW)
+        agent.say(prosody.jid("jm"), WantJob())
+        await agent.hear(HaveJob)
+        agent.say(prosody.jid("jm"), WantJob())
+        await agent.hear(Sleep)
+        agent.say(prosody.jid("jm"), WantJob(machine_id="m", request="r"))
+        offer, _ = await agent.hear(HaveJob)
+        assert (offer.request, offer.direct) == ("r", "1")
