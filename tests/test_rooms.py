@@ -48,6 +48,7 @@ HEAVY = {
         "report/http.py",
     },
     "slixmpp": {"assignment/controllers.py", "xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "redis": {"controller/redis_link.py"},
     "boto3": {"aws.py"},
     "jinja2": {"userdata/template.py"},
     "jsonpatch": {"userdata/json_patch.py"},

@@ -79,8 +79,9 @@ async def test_a_whole_job_of_the_original_agent_and_its_question_too_soon(
     told = read_message(wire[7]).info or {}
     job = told["job"]
     assert not isinstance(job, str)
-    chirp = {"url": str(job["chirpUrl"]), "folder": tmp_path / "chirp"}
-    chirp["folder"].mkdir()
+    root = tmp_path / "chirp"
+    root.mkdir()
+    chirp = {"url": str(job["chirpUrl"]), "folder": root}
     async with run_controller(jobs={"chirp": chirp}) as controller, peer(prosody, "agent1") as agent:
         await controller.ledger.submit(
             Description(
@@ -99,7 +100,7 @@ async def test_a_whole_job_of_the_original_agent_and_its_question_too_soon(
         await replay(agent, wire[5], manager, wire[7])
         await replay(agent, wire[9], everybody, wire[11])
         await replay(agent, wire[13], manager, wire[15])
-        folder = chirp["folder"] / str(job["id"])
+        folder = root / str(job["id"])
         assert (folder / ".__acl").read_text() == "hostname:* rwl\naddress:* rwl\n\n"
         assert folder.stat().st_mode & 0o777 == 0o777
         await replay(agent, wire[17], manager, None)

@@ -1,0 +1,127 @@
+"""Contexts from a folder: real VM ends ask, are told of newer ones, and rehearse (docs/protocol-context.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.controller.conftest import Make
+from tests.controller.peer import Peer, peer
+from tests.servers.prosody import Prosody
+from ucvm_agent.controller import contexts
+from ucvm_agent.controller.context_folder import choose
+from ucvm_agent.copilot import context
+from ucvm_agent.copilot.context import Card, Offer, Part
+from ucvm_agent.errors import OrderError
+
+CARD = Card("m1", "i-0123", "vm1.example.org")
+SECOND = 1_000_000_000
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def write(folder: Path, name: str, text: str, seconds: int) -> None:
+    """Write a context as if at a time."""
+    (folder / f"{name}.context").write_text(text)
+    os.utime(folder / f"{name}.context", ns=(seconds * SECOND, seconds * SECOND))
+
+
+async def fetch(agent: Peer, manager: str, offer: Offer, request: str = "r") -> bytes:
+    """Get an offered context, part by part."""
+    data = b""
+    while True:
+        agent.tell(manager, context.get(CARD, request, offer, len(data)), noack=True)
+        part = context.read(await agent.next())
+        assert isinstance(part, Part)
+        assert (part.request, part.offset, part.digest) == (request, len(data), offer.digest)
+        data += part.user_data
+        if len(data) == part.size:
+            return data
+
+
+async def ask(agent: Peer, to: str) -> tuple[Offer, str]:
+    """Ask for a context; return the offer, and who made it."""
+    agent.tell(to, context.want(CARD, "r"), noack=True)
+    envelope = await agent.next()
+    offer = context.read(envelope)
+    assert isinstance(offer, Offer)
+    assert offer.request == "r"
+    return offer, envelope.sender
+
+
+async def test_a_machine_gets_the_context_that_is_named_for_it(
+    prosody: Prosody, run_controller: Make, tmp_path: Path
+) -> None:
+    """Whole, however long it is, with the time of the file as its sequence number."""
+    text = "#!/bin/sh\n" + "echo µ\n" * 20_000
+    write(tmp_path, "default", "nothing", 1)
+    write(tmp_path, "m1", text, 1_700_000_000)
+    async with run_controller(contexts={"folder": tmp_path}), peer(prosody, "agent1") as agent:
+        offer, manager = await ask(agent, prosody.jid("jm"))
+        assert offer.sequence == 1_700_000_000_000_000
+        assert await fetch(agent, manager, offer) == text.encode()
+        gone = offer.model_copy(update={"sequence": 5})
+        agent.tell(manager, context.get(CARD, "r", gone, 0), noack=True)
+        again, _ = await ask(agent, prosody.jid("jm"))  # the only answer
+        assert again == offer
+
+
+async def test_a_context_that_changes_is_announced(
+    prosody: Prosody, run_controller: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the machines that it is for; and on request."""
+    monkeypatch.setattr(contexts, "LOOK_SECONDS", 0.1)
+    write(tmp_path, "m1", "first", 10)
+    async with run_controller(contexts={"folder": tmp_path}) as controller, peer(prosody, "agent1") as agent:
+        await ask(agent, prosody.jid("jm"))
+        await controller.ledger.present("m1", agent.connection.jid, "", online=True, now=_now())
+        assert await controller.contexts.push("m1") == 10_000_000
+        told = context.read(await agent.next())
+        assert isinstance(told, Offer)
+        assert (told.command, told.sequence, told.rehearsal) == ("newContext", 10_000_000, False)
+        write(tmp_path, "i-0123", "not the best name", 15)
+        write(tmp_path, "m1", "second", 20)
+        while told.sequence != 20_000_000:
+            told = context.read(await agent.next())
+            assert isinstance(told, Offer)
+        with pytest.raises(OrderError):
+            await controller.contexts.push("nobody")
+
+
+async def test_a_dry_run_brings_the_plan(prosody: Prosody, run_controller: Make) -> None:
+    """Of a context that nobody else is offered; its parts are put together, a reason is an error."""
+    async with run_controller() as controller, peer(prosody, "agent1") as agent:
+        await controller.ledger.present("m1", agent.connection.jid, "", online=True, now=_now())
+        for reason in ("", "no such user"):
+            rehearsal = asyncio.create_task(controller.contexts.rehearse("m1", b"#!/bin/sh\nexit 0\n"))
+            envelope = await agent.next()
+            offer = context.read(envelope)
+            assert isinstance(offer, Offer)
+            assert offer.rehearsal
+            assert await fetch(agent, envelope.sender, offer) == b"#!/bin/sh\nexit 0\n"
+            document = '{"actions": "µ' + "x" * 25_000 + '"}'
+            for content in context.plan(offer, "" if reason else document, reason):
+                agent.tell(envelope.sender, content, noack=True)
+            if reason:
+                with pytest.raises(OrderError, match=reason):
+                    await rehearsal
+            else:
+                assert await rehearsal == document
+
+
+def test_names_of_machines_lead_nowhere_else(tmp_path: Path) -> None:
+    """They come over the network."""
+    folder = tmp_path / "contexts"
+    folder.mkdir()
+    write(tmp_path, "secret", "x", 1)
+    assert choose(folder, ("../secret", "", ".", str(tmp_path / "secret"), "a\0b")) is None
+    write(folder, "default", "y", 1)
+    found = choose(folder, ("../secret",))
+    assert found is not None
+    assert found.user_data == b"y"
