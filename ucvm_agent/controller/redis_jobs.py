@@ -1,0 +1,283 @@
+"""The jobs in a ledger that several controllers share; `RedisLedger` adds the machines, and tells of the keys."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+
+from ucvm_agent.controller import rules
+from ucvm_agent.controller.base import Kind, Notice
+from ucvm_agent.controller.fields import read_job, read_original, write_job, write_original
+from ucvm_agent.controller.model import (
+    Description,
+    Job,
+    JobStatus,
+    Lease,
+    Result,
+    Throughput,
+    check_id,
+    new_token,
+    spans,
+)
+from ucvm_agent.controller.redis_link import NOTICES, RedisLink
+from ucvm_agent.controller.redis_scripts import ADMIT, TAKE
+from ucvm_agent.copilot.stanza import bare
+from ucvm_agent.errors import JobExists, LedgerError
+
+EXPIRED = 100
+"""Most leases that are given back at a time."""
+
+QUEUE = "waiting_jobs"
+
+J = TypeVar("J", Job, Job | None)
+
+
+class RedisJobs:
+    """The jobs of a `Ledger`.
+
+    Arguments:
+        url: of Redis.
+        max_tries: of a job that an original tool has submitted.
+    """
+
+    def __init__(self, url: SecretStr, *, max_tries: int = 3) -> None:
+        self._max_tries = max_tries
+        self.on_notice: Callable[[Notice], None] = lambda _: None
+        self._link = RedisLink(url, self._hear)
+        self._redis = self._link.redis
+        self._take = self._redis.register_script(TAKE)
+        self._admit = self._redis.register_script(ADMIT)
+
+    async def open(self) -> None:
+        """Connect."""
+        await self._link.open()
+
+    async def close(self) -> None:
+        """Let go; what was written stays."""
+        await self._link.close()
+
+    # Jobs
+
+    async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
+        """See `Ledger`."""
+        original = write_original(description)
+        job = Job(
+            id=check_id(id or str(uuid.uuid4())),
+            description=description,
+            submitted=now,
+            changed=now,
+            max_tries=max_tries,
+        )
+
+        async def work(pipe: Any) -> Job:
+            if await pipe.exists(_job(job.id), f"job:{job.id}:description"):
+                raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
+            number = await self._redis.incr("ucvm:number")
+            pipe.multi()
+            pipe.hset(_job(job.id), mapping={"number": number, **write_job(job)})
+            pipe.set(f"job:{job.id}:description", original)
+            pipe.zadd("ucvm:jobs", {job.id: number})
+            pipe.zadd(status_key(job.status), {job.id: number})
+            pipe.rpush(QUEUE, job.id)
+            pipe.publish(NOTICES, f"{Kind.JOB} {job.id}")
+            return job
+
+        return await self._link.transact((_job(job.id), f"job:{job.id}:description"), work)
+
+    async def waiting(self) -> int:
+        """See `Ledger`."""
+        with self._link.errors():
+            return int(await self._redis.llen(QUEUE))
+
+    async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
+        """See `Ledger`."""
+        lease = Lease(
+            id=str(uuid.uuid4()),
+            agent=agent,
+            machine_id=machine_id,
+            host=host,
+            since=now,
+            expires=now + timedelta(seconds=seconds),
+        )
+        arguments = (
+            lease.id,
+            lease.model_dump_json(),
+            bare(agent),
+            new_token(),
+            now.isoformat(),
+            lease.expires.timestamp(),
+            machine_id,
+            self._max_tries,
+        )
+        with self._link.errors():
+            answer = await self._take(keys=[QUEUE], args=arguments)
+        if not answer:
+            return None
+        id_, original, flat = answer
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if fields["description"]:
+            return read_job(id_, fields)
+        return await self._adopt(id_, original, lease.id)
+
+    async def extend(self, id: str, lease: str, *, now: datetime, seconds: float) -> bool:  # noqa: A002 - as the field is called
+        """See `Ledger`."""
+        changed = await self._change(id, lambda job: rules.extend(job, lease, now=now, seconds=seconds), quiet=True)
+        return changed is not None
+
+    async def give_back(
+        self,
+        id: str,  # noqa: A002 - as the field is called
+        lease: str,
+        reason: str,
+        *,
+        now: datetime,
+        tried: bool = True,
+    ) -> Job | None:
+        """See `Ledger`."""
+        return await self._change(id, lambda job: rules.give_back(job, lease, reason, now=now, tried=tried))
+
+    async def finish(self, id: str, result: Result) -> Job | None:  # noqa: A002 - as the field is called
+        """See `Ledger`."""
+        job = await self.job(id)
+        # One that waits, but not in the queue, was handed out by an original job manager, which leaves no name.
+        untaken = job is not None and not job.takers and await self._out_of_queue(id)
+        return await self._change(id, lambda job: rules.finish(job, result, untaken=untaken))
+
+    async def cancel(self, id: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
+        """See `Ledger`."""
+        before: list[Job] = []
+
+        def rule(job: Job) -> Job | None:
+            before[:] = [job]
+            return rules.cancel(job, reason, now=now)
+
+        changed = await self._change(id, rule)
+        return before[0] if changed else None
+
+    async def expired(self, *, now: datetime) -> Sequence[Job]:
+        """See `Ledger`."""
+        with self._link.errors():
+            ids = await self._redis.zrangebyscore("ucvm:leases", "-inf", now.timestamp(), start=0, num=EXPIRED)
+        return await self._jobs(ids)
+
+    async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
+        """See `Ledger`."""
+        found = await self._jobs([id])
+        return found[0] if found else None
+
+    async def jobs(self, status: JobStatus | None = None, *, limit: int = 100, before: str = "") -> Sequence[Job]:
+        """See `Ledger`."""
+        key = status_key(status) if status else "ucvm:jobs"
+        with self._link.errors():
+            number = await self._redis.hget(_job(before), "number") if before else None
+            latest = f"({number}" if number else "+inf"
+            ids = await self._redis.zrevrangebyscore(key, latest, "-inf", start=0, num=limit)
+        return await self._jobs(ids)
+
+    async def throughput(self, *, since: datetime, now: datetime, seconds: int) -> Sequence[Throughput]:
+        """See `Ledger`."""
+        begins = list(spans(since, now, seconds))
+        async with self._link.pipeline() as pipe:
+            for begin in begins:
+                end = f"({begin.timestamp() + seconds}"
+                pipe.zcount(_ended(JobStatus.DONE), begin.timestamp(), end)
+                pipe.zcount(_ended(JobStatus.FAILED), begin.timestamp(), end)
+            counts = await pipe.execute()
+        pairs = zip(begins, counts[::2], counts[1::2], strict=True)
+        return [Throughput(begin=begin, seconds=seconds, done=done, failed=failed) for begin, done, failed in pairs]
+
+    # What several methods do
+
+    def _hear(self, text: str) -> None:
+        kind, _, id_ = text.partition(" ")
+        self.on_notice(Notice(Kind(kind), str(event_number(id_)) if kind == Kind.EVENT else id_))
+
+    async def _change(
+        self,
+        id: str,  # noqa: A002 - as the field is called
+        rule: Callable[[Job], Job | None],
+        *,
+        quiet: bool = False,
+    ) -> Job | None:
+        async def work(pipe: Any) -> Job | None:
+            fields = await pipe.hgetall(_job(id))
+            before = read_job(id, fields) if fields else None
+            job = rule(before) if before else None
+            pipe.multi()
+            if before and job:
+                _save_job(pipe, before, job, fields["number"])
+                if not quiet:
+                    pipe.publish(NOTICES, f"{Kind.JOB} {id}")
+            return job
+
+        return await self._link.transact((_job(id),), work)
+
+    async def _adopt(self, id: str, original: str | None, lease: str) -> Job:  # noqa: A002 - as the field is called
+        """Return a job that an original tool has submitted; fail it if it has no description."""
+        description = Description(command="") if original is None else read_original(original)
+        with self._link.errors():
+            await self._redis.hset(_job(id), "description", description.model_dump_json(exclude_defaults=True))
+
+        def fail(job: Job) -> Job | None:
+            reason = "an original tool has submitted it without a description"
+            return job.model_copy(update={"status": JobStatus.FAILED, "reason": reason})
+
+        job = await self._change(id, fail) if original is None else await self.job(id)
+        if job is None:
+            raise LedgerError("a job is gone", where=f"job {id}")
+        return job
+
+    async def _out_of_queue(self, id: str) -> bool:  # noqa: A002 - as the field is called
+        with self._link.errors():
+            return await self._redis.lpos(QUEUE, id) is None
+
+    async def _jobs(self, ids: Sequence[str]) -> list[Job]:
+        async with self._link.pipeline() as pipe:
+            for id_ in ids:
+                pipe.hgetall(_job(id_))
+            found = await pipe.execute()
+        return [read_job(id_, fields) for id_, fields in zip(ids, found, strict=True) if fields.get("description")]
+
+
+def _job(id: str) -> str:  # noqa: A002 - as the field is called
+    return f"ucvm:job:{id}"
+
+
+def status_key(status: JobStatus) -> str:
+    """Return the key of the set of the jobs of a status."""
+    return f"ucvm:jobs:{status}"
+
+
+def _ended(status: JobStatus) -> str:
+    return f"ucvm:ended:{status}"
+
+
+def event_number(stream_id: str) -> int:
+    """Return the number of an entry of a stream: its milliseconds, and up to a thousand in each."""
+    milliseconds, _, place = stream_id.partition("-")
+    return int(milliseconds) * 1000 + int(place or 0)
+
+
+def _save_job(pipe: Any, before: Job, job: Job, number: str) -> None:
+    """Write a job that has changed; one that waits again goes to the head of the queue."""
+    pipe.hset(_job(job.id), mapping=write_job(job))
+    if job.status is JobStatus.RUNNING and job.lease is not None:
+        pipe.zadd("ucvm:leases", {job.id: job.lease.expires.timestamp()})
+        return
+    pipe.zrem("ucvm:leases", job.id)
+    if before.lease is not None:
+        pipe.srem(f"ucvm:holds:{before.lease.machine_id}", job.id)
+    pipe.zrem(status_key(before.status), job.id)
+    pipe.zadd(status_key(job.status), {job.id: number})
+    if job.status is JobStatus.WAITING:
+        pipe.lpush(QUEUE, job.id)
+        return
+    pipe.zadd(_ended(job.status), {job.id: job.changed.timestamp()})
+    # An original job manager that still takes it finds nothing to hand out.
+    pipe.delete(f"job:{job.id}:description")
+    if before.status is JobStatus.WAITING:
+        pipe.lrem(QUEUE, 0, job.id)
