@@ -136,6 +136,7 @@ async def test_nothing_is_lost_when_redis_is_killed(redis_server: RedisServer, l
     with pytest.raises(LedgerError):
         await ledgers[0].finish("j", result(job))
     await redis_server.start()
+    # Without a failure left over from before.
     assert await ledgers[1].job("j") == job
     assert await ledgers[1].finish("j", result(job)) is not None
 

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 
 import structlog
 
-from ucvm_agent.errors import DeliveryError, LedgerError
+from ucvm_agent.errors import DeliveryError, LedgerError, StoreError
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Errands:
     async def _do(self, work: Coroutine[object, object, None]) -> None:
         try:
             await work
-        except (LedgerError, DeliveryError) as error:
+        except (LedgerError, DeliveryError, StoreError) as error:
             log.warning("a message could not be acted upon", reason=str(error))
         finally:
             self._count -= 1

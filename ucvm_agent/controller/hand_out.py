@@ -83,18 +83,20 @@ class HandOut:
             reason = f"it could not be handed out: {error.message}"
             await self._ledger.give_back(job.id, job.lease.id, reason, now=datetime.now(UTC), tried=tried)
             return
+        if not ours(message):
+            seconds = self._jobs.job_seconds
+            await self._ledger.extend(job.id, job.lease.id, now=datetime.now(UTC), seconds=seconds)
         self._counters.count(Count.START)
         log.info("job handed out", job=job.id, agent=sender, tries=job.tries)
 
     async def _take(self, sender: str, message: GetJob) -> Job | None:
-        seconds = self._jobs.lease_seconds if ours(message) else self._jobs.job_seconds
         for _ in range(UNREADABLE):
             job = await self._ledger.take(
                 sender,
                 machine_id=message.machine_id,
                 host=message.agent_host,
                 now=datetime.now(UTC),
-                seconds=seconds,
+                seconds=self._jobs.lease_seconds,  # of an original agent's, too: we may be killed before it is told
             )
             if job is None or job.status is JobStatus.RUNNING:
                 return job

@@ -69,7 +69,7 @@ class Orders:
         if job is None:
             return None
         if job.lease is not None and job.lease.machine_id:
-            self._post.send(job.lease.agent, CancelJob(job_id=job.id, lease=job.lease.id), keep=True)
+            await self._order(job.lease.agent, CancelJob(job_id=job.id, lease=job.lease.id))
         return await self._ledger.job(job_id)
 
     async def drain(self, machine_id: str, reason: str = "") -> None:
@@ -78,7 +78,7 @@ class Orders:
         Raises:
             OrderError: it has never been heard of.
         """
-        self._post.send(await self._address(machine_id), Drain(reason=reason), keep=True)
+        await self._order(await self._address(machine_id), Drain(reason=reason))
 
     async def resume(self, machine_id: str) -> None:
         """Let a VM take jobs again.
@@ -86,7 +86,7 @@ class Orders:
         Raises:
             OrderError: it has never been heard of.
         """
-        self._post.send(await self._address(machine_id), Resume(), keep=True)
+        await self._order(await self._address(machine_id), Resume())
 
     async def tail(self, job_id: str, stream: Stream = "stdout", offset: int = 0) -> AsyncIterator[Output]:
         """Yield what a running job writes, until it ends.
@@ -135,6 +135,10 @@ class Orders:
         if machine is None or not machine.jid:
             raise OrderError("no such machine", where=machine_id[:140], hint="`ucvm-controller vms` lists all")
         return machine.jid
+
+    async def _order(self, jid: str, message: AnyMessage) -> None:
+        """Send what has to arrive; it is on the disk afterwards."""
+        await asyncio.to_thread(self._post.send, jid, message, keep=True)
 
     def _tell(self, jid: str, message: AnyMessage) -> None:
         try:

@@ -14,7 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError, WatchError
 
 from ucvm_agent.errors import LedgerError, SettingsError
-from ucvm_agent.retry import AWAY
+from ucvm_agent.retry import FIRST_WAIT, LONGEST_WAIT, waits
 
 log = structlog.get_logger()
 
@@ -70,8 +70,9 @@ class RedisLink:
             log.warning("redis may forget what it is told", hint="set appendonly yes in redis.conf", where=self._where)
         listening = asyncio.Event()
         self._listening = asyncio.create_task(self._listen(listening), name="redis notices")
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await listening.wait()
+        with self.errors():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await listening.wait()
 
     async def close(self) -> None:
         """Disconnect."""
@@ -116,15 +117,23 @@ class RedisLink:
     async def _listen(self, listening: asyncio.Event) -> None:
         from tenacity import AsyncRetrying, retry_if_exception_type
 
-        async for attempt in AsyncRetrying(retry=retry_if_exception_type((RedisError, OSError)), wait=AWAY):
+        again = retry_if_exception_type((RedisError, OSError))
+        async for attempt in AsyncRetrying(retry=again, wait=waits(FIRST_WAIT, LONGEST_WAIT)):
             with attempt:
-                async with self.redis.pubsub(ignore_subscribe_messages=False) as channel:
-                    await channel.subscribe(NOTICES)
-                    while True:
-                        message = await channel.get_message(timeout=None)
-                        listening.set()
-                        if message is not None and message["type"] == "message":
-                            self._heard(message["data"])
+                try:
+                    await self._hear_all(listening)
+                finally:
+                    # Those that idle are as dead as this one, and would each fail once.
+                    await self.redis.connection_pool.disconnect(inuse_connections=False)
+
+    async def _hear_all(self, listening: asyncio.Event) -> None:
+        async with self.redis.pubsub(ignore_subscribe_messages=False) as channel:
+            await channel.subscribe(NOTICES)
+            while True:
+                message = await channel.get_message(timeout=None)
+                listening.set()
+                if message is not None and message["type"] == "message":
+                    self._heard(message["data"])
 
 
 def _shown(url: SecretStr) -> str:

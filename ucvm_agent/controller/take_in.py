@@ -127,7 +127,7 @@ class TakeIn:
                 seconds = self._settings.jobs.lease_seconds
                 alive = await self._ledger.extend(job.id, message.lease, now=now, seconds=seconds)
                 if not alive and job.ended:
-                    self._recall(job.id, message.lease, sender)
+                    await self._recall(job.id, message.lease, sender)
             case "lost" | "refused":
                 reason = message.reason or f"its machine says: {message.state}"
                 await self._ledger.give_back(job.id, message.lease, reason, now=now)
@@ -149,7 +149,7 @@ class TakeIn:
             self._counters.count(what, seconds=result.seconds)
             log.info("job ended", job=job.id, status=job.status, agent=sender)
             if job.lease is not None and job.lease.id != job.result.lease:
-                self._recall(job.id, job.lease.id, job.lease.agent)
+                await self._recall(job.id, job.lease.id, job.lease.agent)
         else:
             job = await self._ledger.job(message.job_id)
             log.info("a job's end is dropped", sender=sender, job=message.job_id[:128], known=job is not None)
@@ -168,9 +168,9 @@ class TakeIn:
         except OSError as error:
             log.error("an archive cannot be put away", job=job_id, reason=error.strerror)
 
-    def _recall(self, job_id: str, lease: str, agent: str) -> None:
+    async def _recall(self, job_id: str, lease: str, agent: str) -> None:
         """Stop a run of a job that has ended otherwise."""
-        self._post.send(agent, CancelJob(job_id=job_id, lease=lease), keep=True)
+        await asyncio.to_thread(self._post.send, agent, CancelJob(job_id=job_id, lease=lease), keep=True)
 
 
 def _result(sender: str, message: JobDone) -> Result:
