@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from ucvm_agent.events import Body, Event, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
+from ucvm_agent.store.jobs import JobBook
 from ucvm_agent.store.journal import JournalEntry
 
 KEPT_CONTEXTS = 3
@@ -32,6 +35,7 @@ class Store:
 
     Attributes:
         events: what is to be reported, and how far each controller has been told.
+        jobs: those that the VM has and had.
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
@@ -39,6 +43,7 @@ class Store:
         self.boot_id = boot_id
         self._database = Database(path)
         self.events = EventQueue(self._database, boot_id)
+        self.jobs = JobBook(self._database, self.events, boot_id)
         with self._database.transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
             db.execute("INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat()))
@@ -46,6 +51,10 @@ class Store:
     def close(self) -> None:
         """Close the file; what was committed stays."""
         self._database.close()
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Commit what the block does in this store, all of it or nothing."""
+        return self._database.transaction()
 
     @property
     def machine_id(self) -> str:
