@@ -19,7 +19,7 @@ PACKAGE = Path(ucvm_agent.__file__).parent
 REPOSITORY = PACKAGE.parent
 CONTEXTUALIZERS = Path(contextualizers.__file__).parent
 
-SHARED = {"errors", "events", "settings", "store", "retry", "private_file", "public_key", "nearest"}
+SHARED = {"errors", "events", "settings", "store", "retry", "private_file", "public_key", "nearest", "salted"}
 """What every room may import: data, durable state, and small rules that several rooms keep."""
 
 ROOMS = {
@@ -51,7 +51,13 @@ HEAVY = {
     "boto3": {"aws.py"},
     "jinja2": {"userdata/template.py"},
     "jsonpatch": {"userdata/json_patch.py"},
-    "cryptography": set[str](),
+    "cryptography": {
+        "copilot/cipher.py",
+        "copilot/public_keys.py",
+        "copilot/secure.py",
+        "copilot/signing_key.py",
+        "copilot/tickets.py",
+    },
     "yaml": {"userdata/cloud_config.py"},
     "tenacity": {"retry.py", "report/courier.py", "xmpp/client.py"},
     "passlib": set[str](),

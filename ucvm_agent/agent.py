@@ -138,11 +138,13 @@ class Agent:
         if outbox.connection is None or not self._settings.xmpp.controllers:
             return None
         from ucvm_agent.assignment.controllers import Controllers, read_card
+        from ucvm_agent.copilot.signature import Verifier
 
         card = await asyncio.to_thread(read_card, self._store.machine_id, self._store.instance_id)
         last = await asyncio.to_thread(self._store.last_context)
         newest = last.metadata.sequence if last else 0
-        return Controllers(outbox.connection, self._settings.xmpp, card, newest=newest)
+        verifier = Verifier(self._settings.xmpp, outbox.connection.jid, self._store.pins)
+        return Controllers(outbox.connection, self._settings.xmpp, card, verifier, newest=newest)
 
     async def _signal(self) -> signal.Signals:
         """Wait for a signal: of several, one that ends us, and many SIGHUPs count as one."""

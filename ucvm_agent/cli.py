@@ -114,6 +114,10 @@ def parser() -> argparse.ArgumentParser:
         commands, "config", config, "print the settings in force and where each is set", [everywhere]
     )
     config_parser.add_argument("--json", action="store_true", help="for programs")
+    forget_parser = _command(
+        commands, "forget-key", forget_key, "forget the key by which a controller signs its orders", [everywhere]
+    )
+    forget_parser.add_argument("jid", metavar="JID", help="account of the controller, as `status` shows it")
     pair_parser = _command(commands, "pair", pair, "take a context from CernVM Online by its PIN", [everywhere])
     pair_parser.add_argument("pin", metavar="PIN", nargs="?", help="PIN or context id; asked for if it is left out")
     pair_parser.add_argument(
@@ -234,6 +238,21 @@ def config(arguments: argparse.Namespace) -> int:
 
     effective = _effective(arguments)
     print(show.settings_json(effective) if "json" in arguments else show.settings_text(effective))
+    return 0
+
+
+def forget_key(arguments: argparse.Namespace) -> int:
+    """Forget the key that is pinned for an account; the next that it signs by is pinned instead."""
+    from ucvm_agent.contextualization import boot_id, state_file
+    from ucvm_agent.store.status import read
+    from ucvm_agent.store.store import Store
+
+    path = state_file(_settings(arguments))
+    read(path)  # where there is no state, none is to be made
+    with closing(Store(path, boot_id())) as store:
+        if not store.pins.forget(arguments.jid):
+            raise UsageError("no key of this account is pinned", where=arguments.jid, hint="see ucvm-agent status")
+    print(f"the key of {arguments.jid} is forgotten")
     return 0
 
 

@@ -20,9 +20,11 @@
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
-    └── DeliveryError            a controller could not be told
-        ├── DeliveryDelayed      … now: keep the event and try again
-        └── DeliveryRefused      … and never will: the controller does not want this event
+    ├── DeliveryError            a controller could not be told
+    │   ├── DeliveryDelayed      … now: keep the event and try again
+    │   └── DeliveryRefused      … and never will: the controller does not want this event
+    └── MessageRefused           what a peer sent is dropped: it is not authentic, or cannot be decrypted
+        └── TicketRefused        … for want of a good ticket, which the peer is told
 
 The branches follow what the caller does next. Only `cli.py` turns an error into an exit code.
 """
@@ -167,3 +169,11 @@ class DeliveryDelayed(DeliveryError):
 
 class DeliveryRefused(DeliveryError):
     """The controller answered that it will never take this event."""
+
+
+class MessageRefused(UcvmError):
+    """A message has to be dropped, since it may not be from whom it says, or cannot be decrypted."""
+
+
+class TicketRefused(MessageRefused):
+    """A message of Co-Pilot's secure mode came without a ticket that is good."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,6 +42,23 @@ def _url(text: str) -> str:
 
 Url = Annotated[str, AfterValidator(_url)]
 """A URL of http or https that may be shown: without credentials and query; empty where that means something."""
+
+
+def _signing_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    for key in keys:
+        try:
+            if len(b64decode(key, validate=True)) != SIGNING_KEY_BYTES:
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"{key} is not the base64 of a public key of Ed25519") from None
+    return keys
+
+
+SIGNING_KEY_BYTES = 32
+"""Of a public key of Ed25519."""
+
+SigningKeys = Annotated[Names, AfterValidator(_signing_keys)]
+"""Public keys of Ed25519, the base64 of each."""
 
 
 class Section(BaseModel):
@@ -211,6 +229,13 @@ class Xmpp(Section):
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
     controllers: Names = Field((), description="JIDs that get every event")
+    signatures: Literal["pin", "required", "off"] = Field(
+        "pin",
+        description="pin: a controller that has signed once must sign; required: all must; off: nobody need",
+    )
+    controller_keys: SigningKeys = Field(
+        (), description="public keys by which controllers sign; without them the first that one shows is pinned"
+    )
     receipts: bool = Field(True, description="an event counts as delivered when its controller, not its server, has it")
 
 

@@ -42,6 +42,7 @@ def status_text(status: Status, *, running: bool, boot_id: str, settings: Settin
             *_list("problems in the user-data", status.problems),
             *_actions(status.actions, running),
             *_list("controllers", [_delivery(delivery) for delivery in status.deliveries]),
+            *_list("pinned keys", [f"{pin.account}: {pin.key}, since {_moment(pin.since)}" for pin in status.pins]),
             *(f"warning: {setting}: what comes that way can be forged" for setting in settings.insecure),
         ]
     )
@@ -92,11 +93,15 @@ def _actions(actions: tuple[JournalEntry, ...], running: bool) -> Iterator[str]:
 
 
 def _delivery(delivery: Delivery) -> str:
-    told = f"told at {delivery.delivered[:19].replace('T', ' ')} UTC" if delivery.delivered else "never told yet"
+    told = f"told at {_moment(delivery.delivered)}" if delivery.delivered else "never told yet"
     waiting = f"{delivery.waiting} events waiting" if delivery.waiting else "nothing waiting"
     refused = f", {delivery.refused} refused" if delivery.refused else ""
     error = f" ({delivery.error})" if delivery.error else ""
     return f"{delivery.reporter}: {told}, {waiting}{refused}{error}"
+
+
+def _moment(time: str) -> str:
+    return f"{time[:19].replace('T', ' ')} UTC"
 
 
 def _ago(span: timedelta) -> str:

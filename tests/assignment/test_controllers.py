@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.daemon import PATIENCE, Daemon
 from tests.daemon import Controller as Listener
@@ -19,8 +20,10 @@ from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from ucvm_agent.assignment import controllers as asking
 from ucvm_agent.assignment.controllers import Controllers
-from ucvm_agent.assignment.visit import Visit
+from ucvm_agent.assignment.visit import Known, Visit
 from ucvm_agent.copilot.context import Card
+from ucvm_agent.copilot.signature import Signer, Verifier
+from ucvm_agent.copilot.signing_key import load_or_make
 from ucvm_agent.errors import SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.retry import waits
 from ucvm_agent.settings import Xmpp
@@ -61,11 +64,14 @@ class Site:
         return await self.stack.enter_async_context(controller)
 
     @asynccontextmanager
-    async def agent(self, controllers: str = "jm", newest: int = 0) -> AsyncIterator[Controllers]:
-        """Bring the asking half of an agent online."""
+    async def agent(
+        self, controllers: str = "jm", newest: int = 0, *pins: tuple[str, str]
+    ) -> AsyncIterator[Controllers]:
+        """Bring the asking half of an agent online, which knows these keys."""
         settings = Xmpp.model_validate(self.account(controllers))
         connection = Connection(settings, "", away=waits(0.05, 0.2))
-        asker = Controllers(connection, settings, CARD, newest=newest)
+        verifier = Verifier(settings, connection.jid, Known(keys={self.prosody.jid(name): key for name, key in pins}))
+        asker = Controllers(connection, settings, CARD, verifier, newest=newest)
         running = asyncio.create_task(connection.run())
         try:
             yield asker
@@ -173,6 +179,20 @@ async def test_strangers_count_for_nothing(site: Site, monkeypatch: pytest.Monke
             await asked
     assert stranger.handout.asked.empty()
     assert stranger.acknowledged.empty()
+
+
+async def test_unsigned_orders_of_a_controller_that_signs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count for nothing, though the server says that they are from its account."""
+    monkeypatch.setattr(asking, "OFFER_SECONDS", 0.5)
+    signer = Signer(Ed25519PrivateKey.generate(), site.prosody.jid("jm"))
+    controller = await site.controller()
+    async with site.agent("jm", 0, ("jm", signer.public)) as agent:
+        controller.push(site.vm)
+        with pytest.raises(SourceUnavailable, match="no controller offers"):
+            await agent.ask()
+        assert controller.acknowledged.empty()
+        controller.signer = signer
+        assert (await agent.ask()).user_data == CONTEXT
 
 
 async def test_a_newer_context_is_pushed(site: Site) -> None:
@@ -287,6 +307,31 @@ async def test_a_push_for_a_dry_run_is_answered_with_the_plan(site: Site, daemon
     controller.push(site.vm, dry_run=True)
     refused = await controller.handout.plans.get()
     assert (refused["plan"], "another digest" in str(refused["reason"])) == ("", True)
+
+
+async def test_the_key_of_a_controller_is_pinned(site: Site, daemon: Daemon) -> None:
+    """When it first signs; over a restart, until an operator has it forgotten, who sees it in `status`."""
+    controller = await site.controller()
+    signer = controller.signer = Signer(load_or_make(daemon.folder / "signing.pem"), site.prosody.jid("jm"))
+    await daemon.start()
+    await reported(controller, "ready")
+    assert await daemon.end() == 0
+    pin = f"{site.prosody.jid('jm')}: {signer.public}, since "
+    assert pin in (await daemon.command("status"))[1]
+    controller.signer = None
+    controller.handout.user_data, controller.handout.sequence = b"#cloud-config\nhostname: forged\n", 2
+    await daemon.start()
+    await controller.handout.asked.get()
+    await reported(controller, "ready")
+    assert hostname(daemon) == "worker-1\n"
+    assert "is not signed" in daemon.log.read_text()
+    code, _, errors = await daemon.command("forget-key", site.prosody.jid("mon"))
+    assert (code, "no key of this account is pinned" in errors) == (2, True)
+    assert (await daemon.command("forget-key", site.prosody.jid("jm")))[0] == 0
+    assert pin not in (await daemon.command("status"))[1]
+    controller.push(site.vm)
+    await reported(controller, "ready")
+    assert hostname(daemon) == "forged\n"
 
 
 async def test_a_dry_run_from_the_controllers(site: Site, daemon: Daemon) -> None:

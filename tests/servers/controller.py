@@ -23,6 +23,7 @@ from slixmpp.stanza import Message
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
+from ucvm_agent.copilot.signature import Signer
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
 from ucvm_agent.events import ActionEnded, Event, Note, State, StateChanged
 from ucvm_agent.report.stanzas import read_event, receipt_message
@@ -87,6 +88,7 @@ class Controller(ClientXMPP):
         reports: the Co-Pilot content of every message.
         presences: show and status text of those it watches.
         handout: the context that it has.
+        signer: signs its orders, if there is one.
         acknowledged: the ids of its messages that were acknowledged.
     """
 
@@ -110,6 +112,7 @@ class Controller(ClientXMPP):
         self.reports: list[Envelope] = []
         self.presences: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.handout = Handout()
+        self.signer: Signer | None = None
         self.acknowledged: asyncio.Queue[str] = asyncio.Queue()
         self.online = asyncio.Event()
         self._host, self._port = host, port
@@ -184,7 +187,10 @@ class Controller(ClientXMPP):
     def tell(self, to: str, info: Hash, *, noack: bool = False) -> str:
         """Send a command; return the message's id."""
         envelope = Envelope(id=str(uuid.uuid4()), to=to, noack=noack, content={"info": info})
-        self.post(message_element(envelope))
+        message = message_element(envelope)
+        if self.signer is not None:
+            self.signer.sign(message)
+        self.post(message)
         return envelope.id
 
     def post(self, message: Element) -> None:

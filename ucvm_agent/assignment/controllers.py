@@ -1,7 +1,7 @@
 """Asking the controllers for this machine's context, over a connection that others use as well.
 
-The messages are those of `copilot/context.py`. Only what the accounts of `xmpp.controllers` say counts; that the
-server is who it says is the connection's business.
+The messages are those of `copilot/context.py`. Only what the accounts of `xmpp.controllers` say counts, and only if
+it passes the `Verifier` of signatures; that the server is who it says is the connection's business.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from slixmpp import JID, InvalidJID
 
 from ucvm_agent.copilot import context
 from ucvm_agent.copilot.context import Card, Offer, Part
+from ucvm_agent.copilot.signature import Trust, Verifier
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
-from ucvm_agent.errors import DeliveryDelayed, SourceError, SourceRefused, SourceUnavailable
+from ucvm_agent.errors import DeliveryDelayed, MessageRefused, SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.retry import TRIES, retry
 from ucvm_agent.sources.asker import Assignment
 from ucvm_agent.sources.machine import Machine
@@ -73,14 +74,18 @@ class Controllers:
     """The controllers of the settings, as those who have contexts; an `Asker`, and a `Listener` of the connection.
 
     Arguments:
+        verifier: judges what comes over this connection.
         newest: sequence number of the context that this machine has; an older one is not taken.
 
     Raises:
         SettingsError: a JID is none.
     """
 
-    def __init__(self, connection: Connection, settings: Xmpp, card: Card, *, newest: int = 0) -> None:
+    def __init__(
+        self, connection: Connection, settings: Xmpp, card: Card, verifier: Verifier, *, newest: int = 0
+    ) -> None:
         self._connection = connection
+        self._verifier = verifier
         self._jids = [read_jid(jid, "xmpp.controllers") for jid in dict.fromkeys(settings.controllers)]
         self._accounts = {jid.bare for jid in self._jids}
         self._card = card
@@ -233,14 +238,23 @@ class Controllers:
         if _bare(envelope.sender) not in self._accounts:
             log.warning("a stranger sends a context", sender=envelope.sender)
             return
+        try:
+            trust = self._verifier.check(message)
+        except MessageRefused as error:
+            log.warning("a message about contexts is refused", sender=envelope.sender, reason=str(error))
+            return
         if envelope.id and not envelope.noack:
             self._acknowledge(envelope)
+        if trust is not Trust.REPEATED:
+            self._take(envelope.sender, told)
+
+    def _take(self, sender: str, told: Offer | Part) -> None:
         if isinstance(told, Part) or told.command == "have_getContext":
             if (answers := self._requests.get(told.request)) and not answers.full():
-                answers.put_nowait((envelope.sender, told))
+                answers.put_nowait((sender, told))
         elif told.rehearsal:
             if not self._rehearsals.full():
-                self._rehearsals.put_nowait((envelope.sender, told))
+                self._rehearsals.put_nowait((sender, told))
         elif told.sequence > self._newest:
             self._pushed = max(self._pushed, told.sequence)
             self._news.set()

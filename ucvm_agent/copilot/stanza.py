@@ -62,12 +62,20 @@ def encode_value(text: str) -> str:
 def decode_value(value: str) -> str:
     """Read the value of an attribute; one without the prefix is plain text, and damaged base64 never raises."""
     prefix = _PREFIX.match(value)
-    if prefix is None:
-        return value
-    digits = _NOT_BASE64.sub("", value[prefix.end() :].partition("=")[0])
+    return value if prefix is None else decode_base64(value[prefix.end() :]).decode("utf-8", "replace")
+
+
+def decode_base64(text: str) -> bytes:
+    """Read base64 as far as it goes, whatever else stands in between."""
+    digits = _NOT_BASE64.sub("", text.partition("=")[0])
     # One digit alone holds no whole byte.
     digits = digits[:-1] if len(digits) % 4 == 1 else digits
-    return base64.b64decode(digits + "=" * (-len(digits) % 4)).decode("utf-8", "replace")
+    return base64.b64decode(digits + "=" * (-len(digits) % 4))
+
+
+def bare(jid: str) -> str:
+    """Return the account of a JID: what stands before the resource."""
+    return jid.partition("/")[0]
 
 
 def fill_element(element: Element, content: Hash) -> None:

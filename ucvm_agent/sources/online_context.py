@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import a2b_base64
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ucvm_agent import salted
 from ucvm_agent.errors import SourceRefused
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.claims import sound_keys
@@ -28,7 +28,6 @@ MAX_NAME = 100
 
 AGAIN = "type the secret again; if it is right, save the context again at CernVM Online"
 
-_SALTED = b"Salted__"
 _PIN = re.compile(r"[0-9]{6}")
 _CONTEXT_ID = re.compile(r"[0-9a-f]{32}")
 _KEY = re.compile(rb"([A-Za-z0-9_-]+)=(.*)")
@@ -74,8 +73,8 @@ class Ticket:
 
     def checksum(self, secret: str) -> str:
         """Return the proof that we know the secret (section 2); a secret itself, since it can be guessed from."""
-        salted = _salt(self.text)
-        return hashlib.sha1((salted + secret + salted).encode(), usedforsecurity=False).hexdigest()
+        salt = _salt(self.text)
+        return hashlib.sha1((salt + secret + salt).encode(), usedforsecurity=False).hexdigest()
 
 
 def _salt(text: str) -> str:
@@ -153,10 +152,12 @@ def decrypt(text: bytes, secret: str) -> bytes:
         data = _from_base64(text.removeprefix(ENCRYPTED))
     except ValueError:
         raise SourceRefused("the encrypted context is damaged: no base64", hint=AGAIN) from None
-    if not data.startswith(_SALTED) or len(data) < 16:
-        raise SourceRefused("the encrypted context is damaged: no salt", hint=AGAIN)
-    for digest in (_md5, _sha256):
-        plain = _decipher(data[16:], *_derive(digest, secret.encode(), data[8:16]))
+    try:
+        salt, ciphertext = salted.split(data)
+    except ValueError as error:
+        raise SourceRefused(f"the encrypted context is damaged: {error}", hint=AGAIN) from None
+    for digest in (salted.md5, salted.sha256):
+        plain = _decipher(ciphertext, *salted.derive(digest, secret.encode(), salt))
         if _is_context(plain):
             return plain
     raise SourceRefused("wrong secret, or a damaged context", hint=AGAIN)
@@ -171,23 +172,6 @@ def _is_context(plain: bytes) -> bool:
     except (UnicodeDecodeError, SourceRefused):
         return False
     return True
-
-
-def _md5(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
-
-
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def _derive(digest: Callable[[bytes], bytes], secret: bytes, salt: bytes) -> tuple[bytes, bytes]:
-    """Return the key (32 bytes) and the initial vector (16) as OpenSSL's EVP_BytesToKey does with one iteration."""
-    block = derived = b""
-    while len(derived) < 48:
-        block = digest(block + secret + salt)
-        derived += block
-    return derived[:32], derived[32:48]
 
 
 def _decipher(data: bytes, key: bytes, vector: bytes) -> bytes:

@@ -86,6 +86,20 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
+    CREATE TABLE pins (
+        account TEXT PRIMARY KEY,
+        key TEXT NOT NULL,
+        since TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE signed_messages (
+        account TEXT NOT NULL,
+        id TEXT NOT NULL,
+        time REAL NOT NULL,
+        PRIMARY KEY (account, id)
+    ) STRICT;
+    CREATE INDEX signed_messages_by_time ON signed_messages (account, time);
+    """,
+    """
     CREATE TABLE questions (
         slot INTEGER PRIMARY KEY,
         manager TEXT NOT NULL,

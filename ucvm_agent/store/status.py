@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ucvm_agent.errors import StoreAbsent
 from ucvm_agent.events import State
 from ucvm_agent.store.events import Delivery
 from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.pins import Pin
 from ucvm_agent.store.schema import open_reader, translated
 
 SETTLED = (State.READY, State.WORKING, State.DEGRADED, State.FAILED, State.STOPPED)
@@ -57,6 +59,7 @@ class Status(BaseModel):
     problems: tuple[str, ...]
     actions: tuple[JournalEntry, ...]
     deliveries: tuple[Delivery, ...]
+    pins: tuple[Pin, ...]
 
 
 def read(path: Path) -> Status:
@@ -110,4 +113,11 @@ def _read(db: sqlite3.Connection, path: Path) -> Status:
         problems=tuple(json.loads(problems[0])) if problems else (),
         actions=tuple(JournalEntry(*row) for row in db.execute(_JOURNAL)),
         deliveries=tuple(Delivery(*row) for row in db.execute(_DELIVERIES)),
+        pins=tuple(_pins(db)),
     )
+
+
+def _pins(db: sqlite3.Connection) -> Iterator[Pin]:
+    """Yield the pinned keys; none where an older version wrote the state."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pins'").fetchone():
+        yield from (Pin(*row) for row in db.execute("SELECT account, key, since FROM pins ORDER BY account"))

@@ -21,6 +21,7 @@ from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
 from ucvm_agent.store.jobs import JobBook
 from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.pins import Pins
 
 KEPT_CONTEXTS = 3
 """Contexts that stay: the present one, and those before it for who wants to know what has changed."""
@@ -35,6 +36,7 @@ class Store:
 
     Attributes:
         events: what is to be reported, and how far each controller has been told.
+        pins: the keys by which controllers sign, and what they have signed.
         jobs: those that the VM has and had.
     """
 
@@ -43,6 +45,7 @@ class Store:
         self.boot_id = boot_id
         self._database = Database(path)
         self.events = EventQueue(self._database, boot_id)
+        self.pins = Pins(self._database, self.events)
         self.jobs = JobBook(self._database, self.events, boot_id)
         with self._database.transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))

@@ -1,0 +1,63 @@
+"""The private key by which a controller signs its orders: a file that only its owner reads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from ucvm_agent.errors import SettingsError
+from ucvm_agent.private_file import tighten
+
+
+def load_or_make(path: Path) -> Ed25519PrivateKey:
+    """Return the key in a file (PEM, PKCS#8); make it (0600) if it is not there.
+
+    Of two processes that make it at the same time, both return the key of the one that was first.
+
+    Raises:
+        SettingsError: the file cannot be read or made, or holds something else.
+    """
+    try:
+        if not path.exists():
+            _make(path)
+        tighten(path)
+        return _read(path)
+    except OSError as error:
+        raise SettingsError(f"the signing key cannot be read or made: {error.strerror}", where=str(path)) from error
+
+
+def _read(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        hint = "move it away to have a new one made; machines that have pinned the old one must forget it"
+        raise SettingsError("not a private key of Ed25519 in PEM without passphrase", where=str(path), hint=hint)
+    return key
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # a link, unlike a rename, replaces no key of somebody who was faster
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)  # noqa: PTH108 - a name from mkstemp
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
