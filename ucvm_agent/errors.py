@@ -23,6 +23,7 @@
     ├── DeliveryError            a controller could not be told
     │   ├── DeliveryDelayed      … now: keep the event and try again
     │   └── DeliveryRefused      … and never will: the controller does not want this event
+    └── MessageRefused           what a peer sent is dropped: it is not authentic, malformed, or cannot be decrypted
     └── MessageRefused           what a peer sent is dropped: it is not authentic, or cannot be decrypted
         └── TicketRefused        … for want of a good ticket, which the peer is told
 
@@ -172,6 +173,9 @@ class DeliveryRefused(DeliveryError):
 
 
 class MessageRefused(UcvmError):
+    """A message has to be dropped: it may not be from whom it says, is malformed, or cannot be decrypted."""
+
+
     """A message has to be dropped, since it may not be from whom it says, or cannot be decrypted."""
 
 

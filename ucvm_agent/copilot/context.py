@@ -18,6 +18,9 @@ from ucvm_agent.copilot.stanza import Envelope, Hash
 MAX_CONTEXT = 16 * 1024 * 1024
 """Most bytes of a context."""
 
+COMMANDS = frozenset({"want_getContext", "have_getContext", "newContext", "getContext", "context", "contextPlan"})
+"""All that is said about contexts."""
+
 PART_BYTES = 30_000
 """Most bytes of a context in one message: encoded twice, they stay below the 60 kB that servers take."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ucvm_agent.copilot.messages import ReportDuration, ReportEvent, content
 from ucvm_agent.copilot.stanza import Hash
 from ucvm_agent.events import ActionEnded, Contextualized, Event
 
@@ -15,7 +16,7 @@ def report(event: Event) -> Hash:
     An event that took time is a `reportEventDuration` with milliseconds, any other a `reportEvent`; both are
     counted below `copilot.agent.` and the event's name (references/copilot-protocol.md, section 2.13).
     """
-    info = {"command": "reportEvent", "component": COMPONENT, "event": event.name}
     if isinstance(event.body, ActionEnded | Contextualized):
-        info |= {"command": "reportEventDuration", "duration": str(round(event.body.seconds * 1000))}
-    return {"info": info}
+        milliseconds = str(round(event.body.seconds * 1000))
+        return content(ReportDuration(component=COMPONENT, event=event.name, duration=milliseconds))
+    return content(ReportEvent(component=COMPONENT, event=event.name))

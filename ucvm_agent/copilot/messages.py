@@ -6,20 +6,27 @@ each other is marked as ours, and described in docs/protocol-jobs.md; the origin
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ucvm_agent.copilot.stanza import Envelope, Hash
+from ucvm_agent.errors import MessageRefused
 
 FILE_SEPARATOR = "###"
 """Between the names of `inputFiles` (references/copilot-protocol.md, section 2.4)."""
+
+MAX_CHARACTERS = 100_000
+"""Longest value: several times what fits into a message that servers pass on."""
 
 
 class Message(BaseModel):
     """The base of all; attributes that we do not know are ignored."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, populate_by_name=True, hide_input_in_errors=True, str_max_length=MAX_CHARACTERS
+    )
 
 
 class Host(Message):
@@ -362,20 +369,43 @@ AnyMessage: TypeAlias = (
 _MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="command")])
 
 
+COMMANDS = frozenset(kind.model_fields["command"].default for kind in get_args(AnyMessage))
+"""All commands that there are."""
+
+LASTING = (JobDone, JobState, CancelJob, Drain, Resume, ReportEvent, ReportDuration, ReportValue)
+"""What still counts after a server has held it back; all else is about a moment (section 1.6)."""
+
+
 def read(envelope: Envelope) -> AnyMessage | None:
-    """Return what a message says; None if it says nothing that we understand."""
+    """Return what a message says; None if it is no command that we know.
+
+    Raises:
+        MessageRefused: the command is known, but what it needs is missing or wrong; quotes no value.
+    """
+    if envelope.command not in COMMANDS:
+        return None
     try:
         return _MESSAGE.validate_python(envelope.info)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, each['loc']))} ({each['type']})" for each in error.errors(include_input=False)]
+        raise MessageRefused(f"malformed {envelope.command}: {', '.join(wrong)[:500]}") from None
 
 
 def content(message: AnyMessage) -> Hash:
-    """Return the content of the `<message>` that says this; what is empty is left out."""
-    return {"info": _hash(message.model_dump(by_alias=True))}
+    """Return the content of the `<message>` that says this; what may be absent is left out if it is empty."""
+    return {"info": _hash(message)}
 
 
-def _hash(values: dict[str, Any]) -> dict[str, str | Hash]:
-    return {
-        name: _hash(value) if isinstance(value, dict) else str(value) for name, value in values.items() if value != ""
-    }
+def _hash(message: Message) -> Hash:
+    said: dict[str, str | Hash] = {}
+    for name, field in type(message).model_fields.items():
+        value = getattr(message, name)
+        if not value == field.default == "":
+            said[field.serialization_alias or name] = _scalar_or_hash(value)
+    return said
+
+
+def _scalar_or_hash(value: object) -> str | Hash:
+    if isinstance(value, Message):
+        return _hash(value)
+    return value if isinstance(value, Mapping) else str(value)

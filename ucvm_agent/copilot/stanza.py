@@ -11,6 +11,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeAlias
 from xml.etree.ElementTree import Element, SubElement
 
@@ -22,6 +23,7 @@ MAX_DEPTH = 16
 Hash: TypeAlias = Mapping[str, "str | Hash"]
 """What a message says: scalars and hashes by name."""
 
+_DELAY = "{urn:xmpp:delay}delay"
 _PREFIX = re.compile(r"_{1,2}BASE64:?")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _NAME = re.compile(r"(?!xml)[A-Za-z_][A-Za-z0-9_.-]*", re.IGNORECASE)
@@ -53,6 +55,12 @@ class Envelope:
         info = self.content.get("info")
         return None if isinstance(info, str) else info
 
+    @property
+    def command(self) -> str:
+        """What is wanted; empty if there is nothing."""
+        command = (self.info or {}).get("command", "")
+        return command if isinstance(command, str) else ""
+
 
 def encode_value(text: str) -> str:
     """Write one scalar as the value of an attribute."""
@@ -71,6 +79,11 @@ def decode_base64(text: str) -> bytes:
     # One digit alone holds no whole byte.
     digits = digits[:-1] if len(digits) % 4 == 1 else digits
     return base64.b64decode(digits + "=" * (-len(digits) % 4))
+
+
+def bare(jid: str) -> str:
+    """Return the account of a JID: what stands before the resource."""
+    return jid.partition("/")[0]
 
 
 def bare(jid: str) -> str:
@@ -136,3 +149,15 @@ def read_message(message: Element) -> Envelope:
         noack=decode_value(message.get("noack", "")) == "1",
         content={} if body is None else read_element(body),
     )
+
+
+def read_delay(message: Element) -> datetime | None:
+    """Return when a `<message>` came to the server that held it back (XEP-0203); None if none did."""
+    delay = message.find(_DELAY)
+    if delay is None:
+        return None
+    try:
+        stamp = datetime.fromisoformat(delay.get("stamp", ""))
+    except ValueError:
+        return None
+    return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The stanzas of reporting, as functions of `xml.etree` elements: our event, receipts, errors.
+"""The stanzas of reporting, as functions of `xml.etree` elements: our event, receipts.
 
 Our event is one element beside the Co-Pilot body, with the event as JSON in it; docs/protocol-events.md is for
 those who read it.
@@ -7,7 +7,6 @@ those who read it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
 from pydantic import ValidationError
@@ -21,27 +20,6 @@ EVENT = f"{{{EVENT_NAMESPACE}}}event"
 RECEIPTS_NAMESPACE = "urn:xmpp:receipts"
 REQUEST = f"{{{RECEIPTS_NAMESPACE}}}request"
 RECEIVED = f"{{{RECEIPTS_NAMESPACE}}}received"
-CONDITIONS_NAMESPACE = "urn:ietf:params:xml:ns:xmpp-stanzas"
-ERROR = "{jabber:client}error"
-TEXT = f"{{{CONDITIONS_NAMESPACE}}}text"
-
-
-@dataclass(frozen=True, slots=True)
-class StanzaError:
-    """The error in a message of type `error` (RFC 6120, section 8.3).
-
-    Arguments:
-        kind: `auth`, `cancel`, `continue`, `modify` or `wait`.
-        condition: the defined condition, `service-unavailable`.
-        text: what the other side says about it; may be empty.
-    """
-
-    kind: str
-    condition: str
-    text: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.condition}: {self.text}" if self.text else self.condition
 
 
 def event_message(event: Event, to: str, *, receipt: bool) -> Element:
@@ -84,15 +62,3 @@ def confirmed(message: Element) -> str:
         return ""
     received = message.find(RECEIVED)
     return message.get("ack", "") if received is None else received.get("id", "")
-
-
-def read_error(message: Element) -> StanzaError | None:
-    """Return the error that a message of type `error` tells of; its `id` is that of the message which failed."""
-    if message.get("type") != "error":
-        return None
-    error = message.find(ERROR)
-    if error is None:
-        return StanzaError("cancel", "undefined-condition")
-    conditions = [child.tag for child in error if child.tag.startswith(f"{{{CONDITIONS_NAMESPACE}}}")]
-    condition = next((tag.rpartition("}")[2] for tag in conditions if tag != TEXT), "undefined-condition")
-    return StanzaError(error.get("type", "cancel"), condition, (error.findtext(TEXT) or "").strip()[:200])

@@ -11,10 +11,11 @@ from xml.etree.ElementTree import Element, tostring
 
 from slixmpp import JID, InvalidJID
 
+from ucvm_agent.copilot.stanza_error import StanzaError, read_error
 from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
-from ucvm_agent.report.stanzas import StanzaError, confirmed, event_message, read_error
+from ucvm_agent.report.stanzas import confirmed, event_message
 from ucvm_agent.xmpp.account import read_jid
 from ucvm_agent.xmpp.client import Connection
 

@@ -86,6 +86,17 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
+    CREATE TABLE letters (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        recipient TEXT NOT NULL,
+        command TEXT NOT NULL,
+        stanza TEXT NOT NULL,
+        since REAL NOT NULL,
+        trial INTEGER NOT NULL,
+        due REAL NOT NULL
+    """,
+    """
     CREATE TABLE pins (
         account TEXT PRIMARY KEY,
         key TEXT NOT NULL,

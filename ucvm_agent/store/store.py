@@ -21,6 +21,7 @@ from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
 from ucvm_agent.store.jobs import JobBook
 from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.letters import LetterQueue
 from ucvm_agent.store.pins import Pins
 
 KEPT_CONTEXTS = 3
@@ -36,6 +37,7 @@ class Store:
 
     Attributes:
         events: what is to be reported, and how far each controller has been told.
+        letters: messages that are kept until they are acknowledged.
         pins: the keys by which controllers sign, and what they have signed.
         jobs: those that the VM has and had.
     """
@@ -45,6 +47,7 @@ class Store:
         self.boot_id = boot_id
         self._database = Database(path)
         self.events = EventQueue(self._database, boot_id)
+        self.letters = LetterQueue(self._database, self.events)
         self.pins = Pins(self._database, self.events)
         self.jobs = JobBook(self._database, self.events, boot_id)
         with self._database.transaction() as db:

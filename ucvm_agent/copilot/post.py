@@ -1,0 +1,273 @@
+"""The post: what the original's "container" does between the connection and who acts on the commands.
+
+It acknowledges, drops repetitions, sends again what has to arrive, and logs and drops what is wrong
+(references/copilot-protocol.md, sections 1.4 to 1.6). It knows commands and accounts, but not what a job is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from xml.etree.ElementTree import Element, fromstring, tostring
+
+import structlog
+
+from ucvm_agent.copilot import context, messages
+from ucvm_agent.copilot.complaints import Complaints
+from ucvm_agent.copilot.messages import AnyMessage, Message
+from ucvm_agent.copilot.resending import Letters, Resending
+from ucvm_agent.copilot.seen import Seen
+from ucvm_agent.copilot.stanza import Envelope, Hash, bare, message_element, read_delay, read_message
+from ucvm_agent.copilot.stanza_error import read_error
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused
+from ucvm_agent.store.letters import Letter
+
+log = structlog.get_logger()
+
+MAX_BYTES = 60_000
+"""Largest message: a server ends the stream over a larger one (the strictest in use takes 65,536 bytes)."""
+
+MAX_ID = 128
+"""Longest id, in characters, that is remembered; a UUID has 36."""
+
+STALE_SECONDS = 60.0
+"""A command that a server has held back for longer is no longer waited for (section 3.2: the wait for `runJob`)."""
+
+_RECEIPTS = ("{urn:xmpp:receipts}request", "{urn:xmpp:receipts}received")
+
+M = TypeVar("M", bound=Message)
+
+
+class Wire(Protocol):
+    """What the post needs of a connection."""
+
+    def listen(self, listener: Post) -> None:
+        """Tell the post what happens."""
+
+    def send(self, message: Element) -> None:
+        """Send a `<message>`; raises DeliveryDelayed while there is no connection."""
+
+
+class Signer(Protocol):
+    """Signs what is sent."""
+
+    def sign(self, message: Element) -> None:
+        """Add a signature beside the body."""
+
+
+class Verifier(Protocol):
+    """Knows whose orders are authentic."""
+
+    def check(self, message: Element) -> object:
+        """Raise MessageRefused if a message is not signed as its account's have to be."""
+
+
+class Secure(Protocol):
+    """The original's secure mode: one of its two roles (references/copilot-protocol.md, section 6)."""
+
+    def wrap(self, envelope: Envelope) -> Envelope:
+        """Encrypt what is sent; raises DeliveryError."""
+        ...
+
+    def unwrap(self, envelope: Envelope) -> Envelope:
+        """Decrypt what came; raises MessageRefused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who acts on a command.
+
+    Arguments:
+        handler: called on the loop, and must not block.
+        late: the handler acknowledges the message itself, when it is sure to have it.
+    """
+
+    handler: Callable[[str, Any, Envelope], None]
+    late: bool
+
+
+class Post:
+    """The commands of one connection; a `Listener` of it.
+
+    What requests a receipt (XEP-0184), and what is said about contexts, is left to the other listeners.
+
+    Arguments:
+        connection: whose messages these are; it may have other listeners.
+        accepts: whether the commands of an account (a bare JID) count.
+        signer: signs all that is sent.
+        verifier: refuses what is not authentic.
+        secure: encrypts all that is sent and expects the same; old, off by default.
+        letters: where messages are kept that have to arrive.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Wire,
+        *,
+        accepts: Callable[[str], bool],
+        signer: Signer | None = None,
+        verifier: Verifier | None = None,
+        secure: Secure | None = None,
+        letters: Letters | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = connection
+        self._accepts = accepts
+        self._signer = signer
+        self._verifier = verifier
+        self._secure = secure
+        self._clock = clock
+        self._resending = None if letters is None else Resending(letters, self._transmit, clock)
+        self._routes: dict[type[Message], Route] = {}
+        self._seen = Seen()
+        self._complaints = Complaints()
+        connection.listen(self)
+
+    def on(self, kind: type[M], handler: Callable[[str, M, Envelope], None], *, late: bool = False) -> None:
+        """Have a handler act on all messages of a kind.
+
+        Arguments:
+            handler: called with the sender (a full JID), the message and its envelope, on the loop; must not block.
+            late: the message is not acknowledged before the handler, but by it: with `acknowledge`, once nothing can
+                make it forget the message. Until then a repetition comes to the handler as well.
+        """
+        self._routes[kind] = Route(handler, late)
+
+    def send(self, to: str, message: AnyMessage, *, keep: bool = False, noack: bool = False) -> str:
+        """Send a message and return its id.
+
+        Arguments:
+            to: JID.
+            keep: send it until the account acknowledges it, over restarts, for a day. Then this may be called in any
+                thread, within the transaction of what it tells of, and the message goes out when that is committed.
+            noack: decline the acknowledgement.
+
+        Raises:
+            DeliveryDelayed: there is no connection, and it is not kept; DeliveryRefused: it is too large;
+            StoreError: it cannot be kept.
+        """
+        return self.forward(to, messages.content(message), keep=keep, noack=noack)
+
+    def forward(self, to: str, content: Hash, *, keep: bool = False, noack: bool = False) -> str:
+        """Send a content as it is, as a redirection demands; see `send`."""
+        if keep and (noack or self._resending is None):
+            raise ValueError("only what is acknowledged can be kept, and only where there are letters")
+        envelope = Envelope(id=str(uuid.uuid4()), to=to, noack=noack, content=content)
+        element = message_element(self._secure.wrap(envelope) if self._secure else envelope)
+        stanza = tostring(element, "unicode")
+        if len(stanza.encode()) > MAX_BYTES:
+            raise DeliveryRefused(f"{envelope.command} has {len(stanza)} characters, too many for a message")
+        if keep and self._resending is not None:
+            self._resending.put(Letter(envelope.id, to, envelope.command, stanza, self._clock()))
+        else:
+            self._post(element)
+        return envelope.id
+
+    def acknowledge(self, envelope: Envelope) -> None:
+        """Acknowledge a message (of a late handler): from now on its repetitions are dropped."""
+        self._seen.add(bare(envelope.sender), envelope.id)
+        if envelope.noack:
+            return
+        try:
+            self._post(message_element(Envelope(to=envelope.sender, ack=envelope.id)))
+        except DeliveryDelayed as error:
+            log.debug("a message was not acknowledged", to=envelope.sender, reason=error.message)
+
+    async def run(self) -> None:
+        """Send again what was not acknowledged, until cancelled."""
+        if self._resending is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self._resending.run()
+
+    # What the connection tells
+
+    def session_started(self, *, resumed: bool) -> None:
+        """Send what is kept again, unless the session goes on that has it."""
+        if self._resending is not None:
+            self._resending.session_started(resumed=resumed)
+
+    def session_lost(self, reason: str) -> None:
+        """Send nothing for now."""
+        if self._resending is not None:
+            self._resending.session_lost()
+
+    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
+        """Nothing to do: that the server has a message does not mean that its receiver has it."""
+
+    def received(self, message: Element) -> None:
+        """Take a message: error, acknowledgement or command, in this order (section 1.4)."""
+        envelope = read_message(message)
+        account = bare(envelope.sender)
+        if message.get("type") == "error":
+            self._complaints.write("a peer cannot be told", account, id=envelope.id, error=str(read_error(message)))
+        elif envelope.ack:
+            if self._resending is not None:
+                self._resending.acknowledged(envelope.ack, account)
+        elif "info" in envelope.content and not _elsewhere(message, envelope):
+            self._take(message, envelope, account)
+
+    def _take(self, message: Element, envelope: Envelope, account: str) -> None:
+        if not envelope.id or len(envelope.id) > MAX_ID:
+            self._complaints.write("a message without a sound id is dropped", account)
+        elif not self._accepts(account):
+            self._complaints.write("a stranger's message is dropped", account, sender=envelope.sender)
+        elif (account, envelope.id) in self._seen:
+            self.acknowledge(envelope)
+        else:
+            try:
+                self._act(message, envelope)
+            except MessageRefused as error:
+                self._complaints.write("a message is dropped", account, id=envelope.id, reason=str(error))
+
+    def _act(self, message: Element, envelope: Envelope) -> None:
+        """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
+        if self._verifier is not None:
+            self._verifier.check(message)
+        if self._secure is not None:
+            envelope = self._secure.unwrap(envelope)
+        if envelope.info is None:
+            raise MessageRefused("its info is no element")
+        try:
+            told = messages.read(envelope)
+        except MessageRefused:
+            self.acknowledge(envelope)
+            raise
+        route = self._routes.get(type(told)) if told is not None else None
+        stale = self._stale(message, told)
+        if route is None or stale or not route.late:
+            self.acknowledge(envelope)
+        if route is None:
+            log.debug("nobody here acts on a command", sender=envelope.sender, id=envelope.id)
+        elif stale:
+            log.info("a command came too late", sender=envelope.sender, id=envelope.id)
+        else:
+            route.handler(envelope.sender, told, envelope)
+
+    def _stale(self, message: Element, told: AnyMessage | None) -> bool:
+        written = read_delay(message)
+        if written is None or isinstance(told, messages.LASTING):
+            return False
+        return self._clock() - written.timestamp() > STALE_SECONDS
+
+    # What goes out
+
+    def _transmit(self, letter: Letter) -> None:
+        self._post(fromstring(letter.stanza))  # noqa: S314 - we wrote it
+
+    def _post(self, element: Element) -> None:
+        """Send an element. Its signature is made anew each time, since it tells when; an acknowledgement has none."""
+        if self._signer is not None and element.get("id"):
+            self._signer.sign(element)
+        self._connection.send(element)
+
+
+def _elsewhere(message: Element, envelope: Envelope) -> bool:
+    """Whether another listener of the connection acts on a message, and confirms it when it has it."""
+    return envelope.command in context.COMMANDS or any(message.find(tag) is not None for tag in _RECEIPTS)
