@@ -29,6 +29,7 @@ ROOMS = {
     "include": {"sources", "userdata", "http", "aws"},
     "contextualize": {"userdata", "aws"},
     "copilot": set[str](),
+    "jobs": set[str](),
     "xmpp": set[str](),
     "controller": {"copilot", "xmpp", "report", "http"},
     "report": {"xmpp", "copilot", "http"},

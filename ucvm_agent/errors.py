@@ -20,6 +20,8 @@
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
+    ├── JobError                 a job could not be run here
+    │   └── JobRefused           … and nowhere: it asks for something that no agent does
     ├── TransferError            a file of a job could not be moved
     │   ├── TransferDelayed      … now: try again
     │   └── TransferRefused      … and trying again will not help
@@ -156,6 +158,14 @@ class SecretDelayed(SecretError):
 
 class SecretRefused(SecretError):
     """It does not exist, cannot be used, or is not for this machine."""
+
+
+class JobError(UcvmError):
+    """A job could not be run on this machine; another machine, or a later try, may be able to."""
+
+
+class JobRefused(JobError):
+    """A job that asks for something that is never done: its names or packages are not what they have to be."""
 
 
 class TransferError(UcvmError):

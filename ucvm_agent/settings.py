@@ -249,6 +249,22 @@ class Http(Section):
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
 
 
+class Jobs(Section):
+    """`[jobs]`: how the jobs of Co-Pilot run, each by itself; a limit of 0 is none."""
+
+    user: str = Field("ucvm-job", description="account of the jobs, if the agent is root; else they have its own")
+    work_dir: Path = Field(
+        Path("/var/lib/ucvm-jobs"), description="their folders, beneath the root; any user may pass through it"
+    )
+    wall_limit: float = Field(86400.0, ge=0, description="seconds for a job, and again for its validation")
+    memory_limit: int = Field(4 * 1024**3, ge=0, description="bytes of memory of all processes of a job")
+    cpus: float = Field(1.0, ge=0, description="processors that a job may keep busy, where there are cgroups")
+    processes: int = Field(512, ge=0, description="processes and threads of a job")
+    disk_limit: int = Field(20 * 1024**3, ge=0, description="bytes in the folder of a job")
+    output_limit: int = Field(64 * 1024**2, ge=1, description="bytes that are kept of each of stdout and stderr")
+    archive_limit: int = Field(2 * 1024**3, ge=1, description="bytes of the files that go into a job's archive")
+
+
 def _tokens(items: tuple[str, ...]) -> tuple[str, ...]:
     if not all(host and file.startswith("/") for host, _, file in (item.partition("=") for item in items)):
         raise ValueError("is not a list of HOST=/FILE")
@@ -285,6 +301,7 @@ class Settings(Section):
     cluster: Cluster = Cluster()
     xmpp: Xmpp = Xmpp()
     http: Http = Http()
+    jobs: Jobs = Jobs()
     transfer: Transfer = Transfer()
 
     @property
