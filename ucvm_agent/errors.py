@@ -20,19 +20,15 @@
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
-    ├── JobError                 a job could not be run here
-    │   └── JobRefused           … and nowhere: it asks for something that no agent does
     ├── TransferError            a file of a job could not be moved
     │   ├── TransferDelayed      … now: try again
     │   └── TransferRefused      … and trying again will not help
-    └── DeliveryError            a controller could not be told
-        ├── DeliveryDelayed      … now: keep the event and try again
-        └── DeliveryRefused      … and never will: the controller does not want this event
+    ├── JobError                 a job could not be run here
+    │   └── JobRefused           … and nowhere: it asks for something that no agent does
     ├── DeliveryError            a controller could not be told
     │   ├── DeliveryDelayed      … now: keep the event and try again
     │   └── DeliveryRefused      … and never will: the controller does not want this event
     └── MessageRefused           what a peer sent is dropped: it is not authentic, malformed, or cannot be decrypted
-    └── MessageRefused           what a peer sent is dropped: it is not authentic, or cannot be decrypted
         └── TicketRefused        … for want of a good ticket, which the peer is told
 
 The branches follow what the caller does next. Only `cli.py` turns an error into an exit code.
@@ -210,9 +206,6 @@ class DeliveryRefused(DeliveryError):
 
 class MessageRefused(UcvmError):
     """A message has to be dropped: it may not be from whom it says, is malformed, or cannot be decrypted."""
-
-
-    """A message has to be dropped, since it may not be from whom it says, or cannot be decrypted."""
 
 
 class TicketRefused(MessageRefused):

@@ -250,8 +250,26 @@ class Http(Section):
 
 
 class Jobs(Section):
-    """`[jobs]`: how the jobs of Co-Pilot run, each by itself; a limit of 0 is none."""
+    """`[jobs]`: the jobs of Co-Pilot, and how each of them runs by itself; a limit of 0 is none."""
 
+    enabled: bool = Field(False, description="ask xmpp.controllers for jobs and run them")
+    slots: int = Field(0, ge=0, description="jobs at the same time; 0 = one for each core")
+    when_degraded: bool = Field(False, description="take jobs although the machine is not all that it has to be")
+    at_stop: Literal["leave", "give-back"] = Field(
+        "leave",
+        description="of a job, when the agent stops: leave = the next start goes on with it; give-back = it is ended,"
+        " as it always is when the machine shuts down, and its manager is told",
+    )
+    retry_seconds: float = Field(60.0, gt=0, description="from a question to the next; twice as long each time, …")
+    retry_limit_seconds: float = Field(1920.0, gt=0, description="… up to this; then it begins anew")
+    pause_seconds: float = Field(60.0, ge=0, description="least time between two questions, which original managers want")
+    answer_seconds: float = Field(60.0, gt=0, description="for a job, once a manager has offered it")
+    output_answer_seconds: float = Field(10.0, gt=0, description="for the place of output, once a manager has offered it")
+    renewal_seconds: float = Field(60.0, gt=0, description="between two messages that a job is alive")
+    sleep_seconds: float = Field(1200.0, ge=0, description="longest silence when a manager wants one")
+    reboot_on_sleep: bool = Field(False, description="restart the machine after such a silence, as the original agent did")
+    require_prefixes: Names = Field(("/cvmfs/",), description="folders in which managers may demand files")
+    min_free_bytes: int = Field(2**30, ge=0, description="free space below which no more jobs are taken; 0 = any")
     user: str = Field("ucvm-job", description="account of the jobs, if the agent is root; else they have its own")
     work_dir: Path = Field(
         Path("/var/lib/ucvm-jobs"), description="their folders, beneath the root; any user may pass through it"

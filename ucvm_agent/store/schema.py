@@ -95,6 +95,7 @@ MIGRATIONS: tuple[str, ...] = (
         since REAL NOT NULL,
         trial INTEGER NOT NULL,
         due REAL NOT NULL
+    ) STRICT;
     """,
     """
     CREATE TABLE pins (
@@ -132,6 +133,10 @@ MIGRATIONS: tuple[str, ...] = (
         boot_id TEXT NOT NULL,
         received TEXT NOT NULL,
         changed TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE drains (
+        cause TEXT PRIMARY KEY,
+        reason TEXT NOT NULL
     ) STRICT;
     """,
 )
