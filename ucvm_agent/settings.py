@@ -262,12 +262,18 @@ class Jobs(Section):
     )
     retry_seconds: float = Field(60.0, gt=0, description="from a question to the next; twice as long each time, …")
     retry_limit_seconds: float = Field(1920.0, gt=0, description="… up to this; then it begins anew")
-    pause_seconds: float = Field(60.0, ge=0, description="least time between two questions, which original managers want")
+    pause_seconds: float = Field(
+        60.0, ge=0, description="least time between two questions, which original managers want"
+    )
     answer_seconds: float = Field(60.0, gt=0, description="for a job, once a manager has offered it")
-    output_answer_seconds: float = Field(10.0, gt=0, description="for the place of output, once a manager has offered it")
+    output_answer_seconds: float = Field(
+        10.0, gt=0, description="for the place of output, once a manager has offered it"
+    )
     renewal_seconds: float = Field(60.0, gt=0, description="between two messages that a job is alive")
     sleep_seconds: float = Field(1200.0, ge=0, description="longest silence when a manager wants one")
-    reboot_on_sleep: bool = Field(False, description="restart the machine after such a silence, as the original agent did")
+    reboot_on_sleep: bool = Field(
+        False, description="restart the machine after such a silence, as the original agent did"
+    )
     require_prefixes: Names = Field(("/cvmfs/",), description="folders in which managers may demand files")
     min_free_bytes: int = Field(2**30, ge=0, description="free space below which no more jobs are taken; 0 = any")
     user: str = Field("ucvm-job", description="account of the jobs, if the agent is root; else they have its own")

@@ -86,11 +86,6 @@ def bare(jid: str) -> str:
     return jid.partition("/")[0]
 
 
-def bare(jid: str) -> str:
-    """Return the account of a JID: what stands before the resource."""
-    return jid.partition("/")[0]
-
-
 def fill_element(element: Element, content: Hash) -> None:
     """Add a hash to an element.
 

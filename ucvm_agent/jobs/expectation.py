@@ -66,15 +66,15 @@ class Expectations:
             yield expectation
         finally:
             self._each.remove(expectation)  # type: ignore[arg-type]  # the same
-    
+
     def take(self, sender: str, message: Message) -> bool:
         """Give an answer to who waits for it; False if nobody does."""
         return any(expectation.take(sender, message) for expectation in self._each)
 
-    def end(self, sender: str) -> None:
-        """End the conversations in which this sender may answer."""
+    def end(self, sender: str = "", kind: type[Message] = Message) -> None:
+        """End the waiting for answers of a kind that this sender may give; without one, that anybody may give."""
         for expectation in self._each:
-            if fits(sender, expectation.sender):
+            if issubclass(expectation.kind, kind) and (not sender or fits(sender, expectation.sender)):
                 expectation.end()
 
     def redirect(self, sender: str, referral: str) -> None:

@@ -80,6 +80,23 @@ class JobBook:
         self._events = events
         self._boot_id = boot_id
 
+    # Why no jobs are taken
+
+    def drain(self, cause: str, reason: str) -> None:
+        """Note that no jobs are to be taken, over restarts, until this cause has gone."""
+        with self._database.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO drains VALUES (?, ?)", (cause, reason))
+
+    def resume(self, cause: str) -> None:
+        """Note that a cause has gone."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM drains WHERE cause = ?", (cause,))
+
+    def drains(self) -> dict[str, str]:
+        """Return the reasons for which no jobs are to be taken, by their causes."""
+        with self._database.transaction() as db:
+            return dict(db.execute("SELECT cause, reason FROM drains ORDER BY rowid"))
+
     # Questions
 
     def ask(self, question: Question) -> None:
@@ -107,13 +124,11 @@ class JobBook:
 
     # Jobs
 
-    def take(
-        self, slot: int, *, message: str, manager: str, job_id: str, lease: str, document: str
-    ) -> BookedJob | None:
-        """Give a slot a job, in answer to its question; None if this message was taken before."""
+    def take(self, slot: int, *, message: str, manager: str, job_id: str, lease: str, document: str) -> bool:
+        """Give a slot a job, in answer to its question; False if this message was taken before."""
         with self._database.transaction() as db:
             if db.execute("SELECT 1 FROM jobs WHERE message = ?", (message,)).fetchone():
-                return None
+                return False
             now = _now()
             db.execute(
                 "INSERT INTO jobs (slot, message, manager, job_id, lease, document, phase, boot_id, received, changed)"
@@ -126,7 +141,7 @@ class JobBook:
                 (KEPT_JOBS,),
             )
             self._events.emit(JobChanged(job_id=job_id, lease=lease, slot=slot, phase=JobPhase.RECEIVED))
-            return self.job(slot)
+        return True
 
     def adopt(self, job: BookedJob, *, message: str, manager: str, lease: str, document: str) -> None:
         """Go on with a job under another lease: it was handed out again while this machine still has it."""

@@ -73,6 +73,11 @@ class Store:
         return str(self._one("SELECT instance_id FROM machine")[0])
 
     @property
+    def source(self) -> str:
+        """The source that gave the present context, or an empty string."""
+        return str(self._one("SELECT source FROM machine")[0])
+
+    @property
     def state(self) -> State | None:
         """The state that was last entered, in this boot or an earlier one."""
         state = self._one("SELECT state FROM machine")[0]

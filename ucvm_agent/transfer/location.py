@@ -29,6 +29,7 @@ class Location:
         path: decoded, begins with a slash, has no `..`.
         url: as it was given, without fragment; its query may hold a secret.
         sha256: what the file has to have, in small letters; empty = whatever it has.
+        token: bearer token that whoever gave us the URL has added; empty = that of the settings, if there is one.
     """
 
     scheme: str
@@ -36,6 +37,7 @@ class Location:
     path: str
     url: str = field(repr=False)
     sha256: str = ""
+    token: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
@@ -49,7 +51,7 @@ class Location:
         return match[1].lower() if match else ""
 
 
-def parse(url: str) -> Location:
+def parse(url: str, token: str = "") -> Location:
     """Return what a URL names: `SCHEME://SERVER/PATH[?QUERY][#sha256=HEX]`.
 
     Raises:
@@ -70,7 +72,9 @@ def parse(url: str) -> Location:
         raise TransferRefused("the URL has characters that have to be written as %XX")
     _check_server(parts)
     _check_path(parts.scheme, path)
-    return Location(parts.scheme, parts.netloc, path, parts._replace(fragment="").geturl(), _checksum(parts.fragment))
+    return Location(
+        parts.scheme, parts.netloc, path, parts._replace(fragment="").geturl(), _checksum(parts.fragment), token
+    )
 
 
 def chirp_url(server: str, folder: str, file: str) -> str:

@@ -25,7 +25,7 @@ from ucvm_agent.transfer.schemes import transfer_of
 log = structlog.get_logger()
 
 
-async def get(url: str, target: Path, settings: Settings, *, max_bytes: int | None = None) -> None:
+async def get(url: str, target: Path, settings: Settings, *, token: str = "", max_bytes: int | None = None) -> None:
     """Fetch a file; when this returns it is there, whole and safe from a power cut. Mode 0600, and ours.
 
     A call that fails with `TransferDelayed`, is cancelled or is killed leaves what it has beside the target, and the
@@ -35,13 +35,14 @@ async def get(url: str, target: Path, settings: Settings, *, max_bytes: int | No
         url: see `location.parse`; a checksum in its fragment is verified.
         target: replaced if it exists; its folder exists.
         settings: `[transfer]`.
+        token: bearer token for this URL.
         max_bytes: less than the settings allow.
 
     Raises:
         TransferDelayed: it could not be had until `transfer.deadline`.
         TransferRefused: it never can.
     """
-    location = parse(url)
+    location = parse(url, token)
     transfer = transfer_of(location, settings)
     limit = settings.max_bytes if max_bytes is None else min(max_bytes, settings.max_bytes)
     spoilt = False
@@ -60,19 +61,20 @@ async def get(url: str, target: Path, settings: Settings, *, max_bytes: int | No
     log.info("file fetched", url=location.shown, target=str(target))
 
 
-async def put(source: Path, url: str, settings: Settings) -> None:
+async def put(source: Path, url: str, settings: Settings, *, token: str = "") -> None:
     """Send a file of this machine; when this returns, the other end has it.
 
     Arguments:
         source: a regular file, which nobody changes meanwhile.
         url: see `location.parse`; what is there is replaced.
         settings: `[transfer]`.
+        token: bearer token for this URL.
 
     Raises:
         TransferDelayed: it could not be sent until `transfer.deadline`.
         TransferRefused: it never can, or there is no such file.
     """
-    location = parse(url)
+    location = parse(url, token)
     transfer = transfer_of(location, settings)
     path = await asyncio.to_thread(_sendable, source, settings.max_bytes)
 

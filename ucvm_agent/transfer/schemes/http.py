@@ -71,6 +71,8 @@ class Transfer(base.Transfer):
 
     async def _authorization(self, location: Location) -> dict[str, str]:
         """Read the token anew each time, for it may be one that somebody renews."""
+        if location.token:
+            return _bearer(location.token)
         files = dict(item.split("=", 1) for item in self.settings.token_files)
         name = files.get(location.host)
         if name is None or location.scheme != "https":
@@ -79,9 +81,13 @@ class Transfer(base.Transfer):
             token = (await asyncio.to_thread(Path(name).read_text, "ascii")).strip()
         except (OSError, UnicodeDecodeError):
             raise TransferDelayed("the token cannot be read", where=name, hint="transfer.token_files") from None
-        if not token.isprintable():
-            raise TransferDelayed("the token has characters that no header may have", where=name)
-        return {"Authorization": f"Bearer {token}"}
+        return _bearer(token)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    if not token.isprintable() or not token.isascii():
+        raise TransferDelayed("the token has characters that no header may have")
+    return {"Authorization": f"Bearer {token}"}
 
 
 @asynccontextmanager
