@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import shutil
@@ -36,14 +37,14 @@ class Place:
         own = Account("me", os.geteuid(), os.getegid())
         number = 100_000 + os.getpid() % 50_000
         account = own if os.geteuid() else Account("job", number, number)
-        return cls(root, account, Workdir(root / "work", account))
+        return cls(root, account, Workdir(root / "work"))
 
     async def start(self, script: str, *, limits: Limits = LIMITS, **values: Any) -> tuple[Running, Folder]:
         """Start a job that runs a shell script."""
         job = Job(**{"id": "job-1", "command": "run.sh", "input_files": ("run.sh",)} | values)
         folder = await self.workdir.make(job.id)
         folder.place("run.sh").write_text(f"#!/bin/sh\n{script}\n")
-        return await start(job, folder, self.workdir, self.account, limits), folder
+        return await start(job, folder, self.account, limits), folder
 
     async def run(self, script: str, *, limits: Limits = LIMITS, **values: Any) -> tuple[Outcome, Folder]:
         """Run such a job to its end."""
@@ -52,9 +53,21 @@ class Place:
         assert isinstance(ending, Outcome), ending
         return ending, folder
 
+    def make_gate(self) -> Path:
+        """Make a pipe at which a job waits that reads it (`cat`)."""
+        gate = self.root / "gate"
+        os.mkfifo(gate)
+        gate.chmod(0o666)
+        return gate
+
     def remove(self) -> None:
         """Remove the place."""
         shutil.rmtree(self.root)
+
+
+async def reach(gate: Path) -> int:
+    """Wait until the job is at its gate; it stays there until the returned descriptor is closed."""
+    return await asyncio.to_thread(os.open, gate, os.O_WRONLY)
 
 
 def limits(**changes: Any) -> Limits:

@@ -7,6 +7,8 @@ made; memory, cpu and pids depend on which controllers the hierarchy has and wer
 from __future__ import annotations
 
 import os
+import select
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,6 @@ from ucvm_agent.jobs.limits import Limits
 _PERIOD = 100_000  # microseconds; the kernel's default
 
 
-def unit_name(job: str) -> str:
-    """Return the name of the job's scope in systemd, and of its cgroup elsewhere."""
-    return f"ucvm-job-{job}"
-
-
 @dataclass(frozen=True)
 class Cgroup:
     """A group at `path` in the mounted hierarchy."""
@@ -28,7 +25,7 @@ class Cgroup:
     path: Path
 
     @classmethod
-    def make(cls, job: str, limits: Limits) -> Cgroup | None:
+    def make(cls, unit: str, limits: Limits) -> Cgroup | None:
         """Make the group of a job and set its limits; None where that is not possible.
 
         In a scope of systemd, which is delegated to us, this process moves out of the way first: only the leaves of
@@ -37,9 +34,9 @@ class Cgroup:
         above = _own_path()
         if above is None:
             return None
-        group = cls(above / unit_name(job))
+        group = cls(above / unit)
         try:
-            if above.name == f"{unit_name(job)}.scope":
+            if above.name == f"{unit}.scope":
                 group = cls(above / "job")
                 (above / "supervisor").mkdir(exist_ok=True)
                 (above / "supervisor/cgroup.procs").write_text("0")
@@ -72,6 +69,16 @@ class Cgroup:
             descriptor = os.open(self.path / "cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
             with os.fdopen(descriptor, "w") as file:
                 file.write("1")
+
+    def wait_empty(self, seconds: float) -> None:
+        """Wait until its last process has ended, at most so long: killing takes a moment."""
+        deadline = time.monotonic() + seconds
+        with suppress(OSError), (self.path / "cgroup.events").open() as file:
+            changes = select.poll()
+            changes.register(file, select.POLLPRI)  # the kernel tells of a change in this way (cgroups(7))
+            while "populated 1" in file.read() and (rest := deadline - time.monotonic()) > 0:
+                changes.poll(rest * 1000)
+                file.seek(0)
 
     def cpu_seconds(self) -> tuple[float, float] | None:
         """Return the processor time of all its processes, in user and in system mode."""

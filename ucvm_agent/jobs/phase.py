@@ -94,9 +94,10 @@ class Phase:
         return self._result(captures[0].size, captures[1].size, left_over)
 
     def _follow(self, captures: dict[int, Capture]) -> None:
-        """Wait for the end of the program itself, and bring it about if need be."""
+        """Wait for the end of the program itself, or of all that was asked to end, and bring it about if need be."""
         deadline = self._begin + (self._limits.wall or inf)
-        while self._status is None:
+        left = True
+        while self._status is None or (left and self._in_grace()):
             patience = min(deadline, self._kill_at, self._memory_due, self._disk.due) - time.monotonic()
             measuring = [] if self._disk.outlet is None else [self._disk.outlet]
             waiting = [self._signals.outlet, *captures, *measuring]
@@ -105,7 +106,7 @@ class Phase:
                 if not captures[outlet].take():
                     del captures[outlet]
             self._signals.take()
-            self._reap()
+            left = self._reap()
             self._watch_disk(ready)
             self._watch_memory()
             if self._signals.asked_to_end:
@@ -116,6 +117,9 @@ class Phase:
             if time.monotonic() >= self._kill_at:
                 self._kill_at = time.monotonic() + KILL_PAUSE
                 self._tree.kill()
+
+    def _in_grace(self) -> bool:
+        return self._end is not End.OWN and time.monotonic() < self._kill_at
 
     def _stop(self, end: End, grace: float) -> None:
         """End it for this reason, unless there is one already; without grace at once."""

@@ -94,13 +94,13 @@ class Order(Record):
     """What to run.
 
     Arguments:
-        job: the job's id.
+        unit: the name of the job's scope or cgroup.
         folder: the job's folder, absolute.
         validation: the file there that is run after the job; empty if there is none.
     """
 
     name: ClassVar[str] = "order"
-    job: str
+    unit: str
     folder: str
     validation: str
     account: Account

@@ -7,7 +7,7 @@ What a restarted agent finds in the folder of control (`record.py`):
     beginning, of none       lost: its supervisor was killed, or the machine went down with it
     nothing of these         lost before it began; that is made sure of, so that no late supervisor begins
 
-    running = await start(job, folder, workdir, account, limits)
+    running = await start(job, folder, account, limits)
     ending = await running.wait()
 """
 
@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,8 +33,8 @@ from ucvm_agent.jobs.job import WRAPPER, Job
 from ucvm_agent.jobs.limits import Limits
 from ucvm_agent.jobs.record import MAX_REASON, Beginning, Cancel, Order, Outcome, boot_id, start_time
 from ucvm_agent.jobs.scope import scope_command
-from ucvm_agent.jobs.tree import kill_strays
-from ucvm_agent.jobs.workdir import Folder, Workdir
+from ucvm_agent.jobs.tree import END_SECONDS, kill_strays
+from ucvm_agent.jobs.workdir import Folder, hand_over
 
 log = structlog.get_logger()
 
@@ -98,17 +100,24 @@ class Running:
             log.warning("reason could not be written", control=str(self.control), reason=reason, error=error.strerror)
 
 
-async def start(job: Job, folder: Folder, workdir: Workdir, account: Account, limits: Limits) -> Running:
+async def start(job: Job, folder: Folder, account: Account, limits: Limits) -> Running:
     """Start a job whose input is in its folder; from here on the folder is the job's.
 
-    A job is started at most once in a folder: to try again, make the folder again.
+    A job is started at most once in a folder: to try again, make the folder again. Cancellation leaves it open whether
+    the job runs; `attach` finds out.
 
     Raises:
         JobError: it cannot be started; nothing of it runs.
     """
     text = await wrapper.compose(job, folder.path, account)
-    order = Order(job=job.id, folder=str(folder.path), validation=job.validation_script, account=account, limits=limits)
-    await asyncio.to_thread(_prepare, order, folder, workdir, text)
+    order = Order(
+        unit=_unit_name(folder),
+        folder=str(folder.path),
+        validation=job.validation_script,
+        account=account,
+        limits=limits,
+    )
+    await asyncio.to_thread(_prepare, order, folder, text)
     complaint = await _start_supervisor(order, folder.control)
     beginning = await asyncio.to_thread(Beginning.read, folder.control)
     if beginning is None or not beginning.pid:
@@ -158,6 +167,7 @@ def _ending(control: Path, beginning: Beginning) -> Ending:
     if beginning.cgroup:
         cgroup = Cgroup(Path(beginning.cgroup))
         cgroup.kill()
+        cgroup.wait_empty(END_SECONDS)
         cgroup.remove()
     if (order := Order.read(control)) is not None:
         kill_strays(order.folder)
@@ -165,14 +175,14 @@ def _ending(control: Path, beginning: Beginning) -> Ending:
 
 
 def _open_supervisor(beginning: Beginning) -> int | None:
-    """Return a pidfd of the supervisor; None if it is no more, whoever may have its number now."""
+    """Return a pidfd of the supervisor; None if it has ended, whoever may have its number now."""
     if not beginning.pid or beginning.boot != boot_id():
         return None
     try:
         descriptor = os.pidfd_open(beginning.pid)
     except ProcessLookupError:
         return None
-    if start_time(beginning.pid) != beginning.started:
+    if start_time(beginning.pid) != beginning.started or select.select([descriptor], [], [], 0)[0]:
         os.close(descriptor)
         return None
     return descriptor
@@ -188,12 +198,17 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _prepare(order: Order, folder: Folder, workdir: Workdir, text: bytes) -> None:
+def _unit_name(folder: Folder) -> str:
+    """Return a name for the job's scope or cgroup: another one for another agent on this machine."""
+    return f"ucvm-job-{folder.job}-{sha256(os.fsencode(folder.control)).hexdigest()[:8]}"
+
+
+def _prepare(order: Order, folder: Folder, text: bytes) -> None:
     if Beginning.read(folder.control) is not None:
-        raise JobError("it was started already", where=order.job)
+        raise JobError("it was started already", where=order.unit)
     try:
         (folder.path / WRAPPER).write_bytes(text)
-        workdir.hand_over(folder)
+        hand_over(folder, order.account)
         order.write(folder.control)
     except OSError as error:
         raise JobError(error.strerror or str(error), where=str(folder.path)) from error
@@ -202,7 +217,7 @@ def _prepare(order: Order, folder: Folder, workdir: Workdir, text: bytes) -> Non
 async def _start_supervisor(order: Order, control: Path) -> str:
     """Start the supervisor; return what it complains of once it stands on its own or has failed to."""
     process = await asyncio.create_subprocess_exec(
-        *scope_command(order.job, order.limits),
+        *scope_command(order.unit, order.limits),
         *program.command("supervisor", str(control)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -216,7 +231,7 @@ async def _start_supervisor(order: Order, control: Path) -> str:
             _, errors = await process.communicate()
     except TimeoutError as error:
         if await asyncio.to_thread(Beginning().write_once, control):
-            raise JobError("its supervisor does not start", where=order.job) from error
+            raise JobError("its supervisor does not start", where=order.unit) from error
         return ""  # it has begun meanwhile
     finally:
         if process.returncode is None:

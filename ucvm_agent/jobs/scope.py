@@ -11,7 +11,6 @@ import os
 import shutil
 from pathlib import Path
 
-from ucvm_agent.jobs.cgroup import unit_name
 from ucvm_agent.jobs.limits import Limits
 
 _RUNNING = Path("/run/systemd/system")
@@ -22,15 +21,15 @@ _OWN_TASKS = 8
 _OWN_SECONDS = 600
 
 
-def scope_command(job: str, limits: Limits) -> tuple[str, ...]:
+def scope_command(unit: str, limits: Limits) -> tuple[str, ...]:
     """Return what goes before the supervisor's command line to run it in a scope; empty where that is not possible."""
     program = shutil.which("systemd-run")
     if not program or os.geteuid() != 0 or not _RUNNING.is_dir():
         return ()
-    return (program, *scope_options(job, limits))
+    return (program, *scope_options(unit, limits))
 
 
-def scope_options(job: str, limits: Limits) -> tuple[str, ...]:
+def scope_options(unit: str, limits: Limits) -> tuple[str, ...]:
     """Return the options of systemd-run(1) for the scope of a job (systemd.resource-control(5))."""
     properties = {
         "Delegate": "yes",
@@ -40,4 +39,4 @@ def scope_options(job: str, limits: Limits) -> tuple[str, ...]:
         "RuntimeMaxSec": limits.wall and int(2 * limits.wall) + _OWN_SECONDS,  # job, validation, and the end of both
     }
     settings = (f"--property={name}={value}" for name, value in properties.items() if value)
-    return ("--scope", "--quiet", "--collect", f"--unit={unit_name(job)}", *settings, "--")
+    return ("--scope", "--quiet", "--collect", f"--unit={unit}", *settings, "--")

@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ucvm_agent.jobs.capture import make_file
 from ucvm_agent.jobs.cgroup import Cgroup
 from ucvm_agent.jobs.job import WRAPPER
-from ucvm_agent.jobs.phase import Phase, Result
+from ucvm_agent.jobs.phase import UNSTARTABLE, Phase, Result
 from ucvm_agent.jobs.record import Beginning, End, Order, Outcome
 from ucvm_agent.jobs.signals import Signals
 from ucvm_agent.jobs.tree import PR_SET_CHILD_SUBREAPER, Tree, control_process
@@ -35,8 +36,10 @@ def main(control: Path) -> None:
     signals = Signals()
     control_process(PR_SET_CHILD_SUBREAPER, 1)
     Outcome.keep_room(control)
-    cgroup = Cgroup.make(order.job, order.limits)
+    cgroup = Cgroup.make(order.unit, order.limits)
     if not Beginning.of_this_process(str(cgroup.path) if cgroup else "").write_once(control):
+        if cgroup:
+            cgroup.remove()
         sys.exit("the job was given up already")
     _let_go(control)
     outcome = Supervision(order, control, signals, Tree(cgroup)).run()
@@ -61,11 +64,14 @@ class Supervision:
         self._control = control
         self._signals = signals
         self._tree = tree
-        self._folder = os.open(order.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
     def run(self) -> Outcome:
         """Run all of it and return how the job ended."""
-        resources = make_file(self._folder, "resources", self._order.account)
+        try:
+            self._folder = os.open(self._order.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            resources = make_file(self._folder, "resources", self._order.account)
+        except OSError as error:
+            return Outcome(status=UNSTARTABLE, end=End.UNSTARTABLE, reason=str(error))
         result = self._phase(("/bin/sh", f"./{WRAPPER}"), "stdout", "stderr")
         outcome = Outcome(
             status=result.status,
@@ -79,8 +85,8 @@ class Supervision:
             stderr=result.stderr,
             left_over=result.left_over,
         )
-        os.write(resources, outcome.lines().encode())
-        os.close(resources)
+        with suppress(OSError), os.fdopen(resources, "w") as file:  # the disk may be full
+            file.write(outcome.lines())
         if not self._order.validation or result.end in {End.CANCELLED, End.STOPPED, End.UNSTARTABLE}:
             return outcome
         return self._validated(outcome)

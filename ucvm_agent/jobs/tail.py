@@ -66,10 +66,11 @@ def _tail(folder: Folder, account: Account, stream: Stream, offset: int, size: i
         return Chunk(0, b"", 0)
     except OSError as error:  # a link, or a socket
         raise JobError(error.strerror or str(error), where=str(folder.path / stream)) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         there = os.fstat(descriptor)
         if not stat.S_ISREG(there.st_mode) or there.st_uid != account.uid:  # a pipe, or a hard link to what is not its
             raise JobError("is not what the agent made", where=str(folder.path / stream))
         begin = min(offset if offset >= 0 else max(0, there.st_size + offset), there.st_size)
-        file.seek(begin)
-        return Chunk(begin, file.read(max(0, size)), there.st_size)
+        return Chunk(begin, os.pread(descriptor, max(0, size), begin), there.st_size)
+    finally:
+        os.close(descriptor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from pathlib import Path
 from ucvm_agent.jobs.cgroup import Cgroup
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+END_SECONDS = 5.0
+"""How long one waits for the end of what was killed."""
+
 _SWEEPS = 100
 """How often one looks for processes that were forked meanwhile; a limit of processes makes a few enough."""
 
@@ -99,12 +103,17 @@ def kill_strays(home: str) -> None:
 
     For want of better: a process can change its environment, and then only the cgroup knows it.
     """
+    ended = []
     mark = b"HOME=%s" % os.fsencode(home)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    ended.append(os.pidfd_open(int(entry.name)))
                     os.kill(int(entry.name), signal.SIGKILL)
+    for descriptor in ended:
+        select.select([descriptor], [], [], END_SECONDS)
+        os.close(descriptor)
 
 
 def tasks_of(uid: int) -> int:

@@ -55,13 +55,11 @@ class Workdir:
 
     Arguments:
         path: absolute; made if need be.
-        account: whose the folders of jobs become.
     """
 
-    def __init__(self, path: Path, account: Account) -> None:
+    def __init__(self, path: Path) -> None:
         self._jobs = path / "jobs"
         self._control = path / "control"
-        self._account = account
 
     def folder(self, job_id: str) -> Folder:
         """Return where the folders of a job are, whether they exist or not.
@@ -100,16 +98,6 @@ class Workdir:
             if await asyncio.to_thread(os.path.lexists, path):
                 await _remove(path)
 
-    def hand_over(self, folder: Folder) -> None:
-        """Give a job's folder to the account, the folder itself last: until then nobody else gets in."""
-        try:
-            if self._account.other:
-                self._check_way()
-                for path in (*folder.path.rglob("*"), folder.path):
-                    os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
-        except OSError as error:
-            raise _failure(error, folder.path) from error
-
     def _ids(self) -> list[str]:
         found: set[str] = set()
         for above in (self._jobs, self._control):
@@ -128,12 +116,24 @@ class Workdir:
         except OSError as error:
             raise _failure(error, folder.path) from error
 
-    def _check_way(self) -> None:
-        for path in self._jobs.parents:
-            there = path.stat()
-            if not there.st_mode & stat.S_IXOTH:
-                hint = f"chmod o+x {path}, or choose another jobs.work_dir"
-                raise JobError(f"user {self._account.name} may not pass through it", where=str(path), hint=hint)
+
+def hand_over(folder: Folder, account: Account) -> None:
+    """Give a job's folder to the account, the folder itself last: until then nobody else gets in.
+
+    Raises:
+        JobError: it cannot be given, or the account could not get there.
+    """
+    if not account.other:
+        return
+    try:
+        for above in folder.path.parents:
+            if not above.stat().st_mode & stat.S_IXOTH:
+                hint = f"chmod o+x {above}, or choose another jobs.work_dir"
+                raise JobError(f"user {account.name} may not pass through it", where=str(above), hint=hint)
+        for path in (*folder.path.rglob("*"), folder.path):
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+    except OSError as error:
+        raise _failure(error, folder.path) from error
 
 
 def _is_id(name: str) -> bool:
