@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 from xml.etree.ElementTree import Element, fromstring, tostring
 
@@ -62,8 +63,13 @@ class Signer(Protocol):
 class Verifier(Protocol):
     """Knows whose orders are authentic."""
 
-    def check(self, message: Element) -> object:
-        """Raise MessageRefused if a message is not signed as its account's have to be."""
+    def check(self, message: Element) -> Enum:
+        """Say how far a message is to be trusted: `REPEATED` if it is authentic, but was obeyed before a restart.
+
+        Raises:
+            MessageRefused: it is not signed as those of its account have to be.
+        """
+        ...
 
 
 class Secure(Protocol):
@@ -228,8 +234,9 @@ class Post:
 
     def _act(self, message: Element, envelope: Envelope) -> None:
         """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
-        if self._verifier is not None:
-            self._verifier.check(message)
+        if self._verifier is not None and self._verifier.check(message).name == "REPEATED":
+            self.acknowledge(envelope)
+            return
         if self._secure is not None:
             envelope = self._secure.unwrap(envelope)
         if envelope.info is None:

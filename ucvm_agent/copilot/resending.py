@@ -144,6 +144,7 @@ class Resending:
             return None
         if self._rush:
             await asyncio.to_thread(self._letters.rush)
+            self._open.clear()
             self._rush = False
         now = self._clock()
         letters = await asyncio.to_thread(self._letters.due, now, BATCH)
