@@ -29,7 +29,7 @@ ROOMS = {
     "include": {"sources", "userdata", "http", "aws"},
     "contextualize": {"userdata", "aws"},
     "copilot": set[str](),
-    "jobs": set[str](),
+    "jobs": {"copilot", "transfer", "contextualize", "xmpp", "http", "sources"},
     "xmpp": set[str](),
     "controller": {"copilot", "xmpp", "report", "http"},
     "report": {"xmpp", "copilot", "http"},

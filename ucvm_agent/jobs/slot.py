@@ -73,7 +73,9 @@ class Slot:
         self._changed = changed
         self._asking: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
-        self._cancelled = ""
+        self._over = asyncio.Event()
+        self._over.set()
+        self._stopped: tuple[JobPhase, str] | None = None
 
     @property
     def job(self) -> BookedJob | None:
@@ -105,8 +107,18 @@ class Slot:
 
     def cancel(self, reason: str) -> None:
         """End the job that the slot has."""
+        self._stop(JobPhase.CANCELLED, reason or "it was cancelled")
+
+    async def give_back(self) -> None:
+        """End the job that the slot has, unless only its output is left to send; return when that is written down."""
+        job = self.job
+        if job is not None and job.phase is not JobPhase.UPLOADING:
+            self._stop(JobPhase.LOST, "the machine, or its agent, was stopped")
+            await self._over.wait()
+
+    def _stop(self, phase: JobPhase, reason: str) -> None:
         if self._working is not None and not self._working.done():
-            self._cancelled = reason or "it was cancelled"
+            self._stopped = (phase, reason)
             self._working.cancel()
 
     async def _ask(self) -> None:
@@ -120,14 +132,16 @@ class Slot:
             self._asking = group.create_task(self._desk.fetch(self.number))
 
     async def _work(self, job: BookedJob) -> None:
-        self._cancelled = ""
+        self._over.clear()
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             self._working = working = group.create_task(self._carry_through(job))
             await asyncio.wait({working})
-            if self._cancelled and self.job is not None:
-                await self._kill(job)
+            if self._stopped is not None and self.job is not None:
+                await self._kill(job, *self._stopped)
             renewing.cancel()
+        self._stopped = None
+        self._over.set()
 
     async def _carry_through(self, job: BookedJob) -> None:
         """Go on with a job from where it is."""
@@ -249,14 +263,14 @@ class Slot:
             self._store.jobs.enter(job, phase, reason=reason)
         log.info("job ended", job=job.job_id, phase=phase.value, reason=reason)
 
-    async def _kill(self, job: BookedJob) -> None:
-        """End what runs of a cancelled job."""
+    async def _kill(self, job: BookedJob, phase: JobPhase, reason: str) -> None:
+        """End what runs of a job that has to be stopped."""
         with suppress(JobRefused):
             found = await self._find(self._workshop.folder(job.job_id))
             if isinstance(found, Running):
-                await found.kill(self._cancelled)
+                await found.kill(reason)
                 await found.wait()
-        self._end(JobPhase.CANCELLED, self._cancelled)
+        self._end(phase, reason)
 
     async def _renew(self) -> None:
         """Say again and again that the job is alive."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from ucvm_agent.jobs.conversation import Conversation, Identity
 from ucvm_agent.jobs.depot import Depot
 from ucvm_agent.jobs.desk import Desk
 from ucvm_agent.jobs.orders import Orders
-from ucvm_agent.jobs.reboot import reboot_later
+from ucvm_agent.jobs.reboot import is_shutting_down, reboot_later
 from ucvm_agent.jobs.slot import Slot
 from ucvm_agent.jobs.workshop import Workshop
 
@@ -44,7 +45,6 @@ class Worker:
 
     Arguments:
         post: of the connection; the worker runs it not.
-        host: what the machine calls itself.
         changed: called when `standing` may be another one.
     """
 
@@ -54,7 +54,6 @@ class Worker:
         store: Store,
         post: Post,
         connection: Connection,
-        host: str,
         changed: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -64,7 +63,7 @@ class Worker:
         self._may_begin = asyncio.Event()
         self._permitted = False
         managers = tuple(dict.fromkeys(settings.xmpp.controllers))
-        identity = Identity(store.machine_id, host)
+        identity = Identity(store.machine_id, socket.getfqdn())
         conversation = Conversation(post, connection, settings.jobs, managers, identity, self._report)
         conversation.on_sleep = self._on_sleep
         self.workshop = Workshop(
@@ -95,6 +94,16 @@ class Worker:
             group.create_task(self._heed(Cause.DISK, watch.low_disk(folder, self._settings.jobs.min_free_bytes)))
             if self._store.source == "ec2":
                 group.create_task(self._heed(Cause.SPOT, watch.spot_notices(self._settings.sources.ec2)))
+
+    async def stop(self) -> None:
+        """Make the jobs ready for the end of the agent.
+
+        They go on by themselves, and the next start takes them up again; but where the settings want it, or the
+        machine goes down with the agent, they are ended and given back. What is being brought away is kept: the next
+        start goes on with that.
+        """
+        if self._settings.jobs.at_stop == "give-back" or await is_shutting_down():
+            await asyncio.gather(*(slot.give_back() for slot in self.slots))
 
     # What may be done
 

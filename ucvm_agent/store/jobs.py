@@ -20,6 +20,27 @@ _COLUMNS = (
 )
 
 
+JOB_LINES = f"""
+    SELECT slot, job_id, phase, changed, manager, exit_status, reason
+    FROM (SELECT *, phase IN ({_OVER}) AS over FROM jobs ORDER BY over, number DESC LIMIT 20)
+    ORDER BY over, slot, number
+"""  # noqa: S608 - our own words
+"""The jobs that a person wants to see: what the slots have, and the last that they had."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """What `status` says of a job; it holds no secret. The times and statuses are those of `BookedJob`."""
+
+    slot: int
+    job_id: str
+    phase: JobPhase
+    changed: str
+    manager: str
+    exit_status: int | None
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class BookedJob:
     """A job as it stands in the book.
