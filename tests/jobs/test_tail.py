@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.jobs.place import Place, reach
+from tests.jobs.place import Place, limits, reach
 from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.tail import Chunk, Stream, tail
 
@@ -14,17 +14,18 @@ from ucvm_agent.jobs.tail import Chunk, Stream, tail
 async def test_what_a_running_job_has_printed_can_be_read_in_parts(place: Place) -> None:
     """From an offset or from the end; a chunk tells where to go on."""
     gate = place.make_gate()
-    running, folder = await place.start(f"echo one; echo two; cat {gate}; echo three")
+    noise = "head -c 2000000 /dev/zero"  # more than a pipe holds: at the gate the begin is in the file
+    running, folder = await place.start(f"echo one; echo two; {noise}; cat {gate}", limits=limits(output=10))
     descriptor = await reach(gate)
     first = await tail(folder, place.account, Stream.STDOUT, 0, 4)
-    while first.size < 8:  # the supervisor has not read it from its pipe yet
-        first = await tail(folder, place.account, Stream.STDOUT, 0, 4)
-    assert first == Chunk(0, b"one\n", 8)
-    assert await tail(folder, place.account, Stream.STDOUT, first.end) == Chunk(4, b"two\n", 8)
+    assert first == Chunk(0, b"one\n", 10)
+    assert await tail(folder, place.account, Stream.STDOUT, first.end) == Chunk(4, b"two\n\0\0", 10)
+    assert await tail(folder, place.account, Stream.STDOUT, -3) == Chunk(7, b"\n\0\0", 10)
     os.close(descriptor)
     await running.wait()
-    assert await tail(folder, place.account, Stream.STDOUT, -6) == Chunk(8, b"three\n", 14)
-    assert await tail(folder, place.account, Stream.STDOUT, 1000) == Chunk(14, b"", 14)
+    end = b"\n[1999998 bytes were left out here]\n"
+    assert await tail(folder, place.account, Stream.STDOUT, 10) == Chunk(10, end, 10 + len(end))
+    assert await tail(folder, place.account, Stream.STDOUT, 1000) == Chunk(10 + len(end), b"", 10 + len(end))
     assert await tail(folder, place.account, Stream.VALIDATE_STDOUT) == Chunk(0, b"", 0)
 
 
