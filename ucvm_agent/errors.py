@@ -20,6 +20,9 @@
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
+    ├── TransferError            a file of a job could not be moved
+    │   ├── TransferDelayed      … now: try again
+    │   └── TransferRefused      … and trying again will not help
     └── DeliveryError            a controller could not be told
         ├── DeliveryDelayed      … now: keep the event and try again
         └── DeliveryRefused      … and never will: the controller does not want this event
@@ -147,6 +150,26 @@ class SecretDelayed(SecretError):
 
 class SecretRefused(SecretError):
     """It does not exist, cannot be used, or is not for this machine."""
+
+
+class TransferError(UcvmError):
+    """A file could not be fetched, or sent."""
+
+
+class TransferDelayed(TransferError):
+    """It cannot be moved now: the other end is away, or a disk is full.
+
+    Arguments:
+        after: seconds that the other end asked to be left alone.
+    """
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", after: float = 0.0) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.after = after
+
+
+class TransferRefused(TransferError):
+    """It never can be moved: there is no such file, it is not for us, too large, or not what its checksum says."""
 
 
 class DeliveryError(UcvmError):

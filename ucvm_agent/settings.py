@@ -224,6 +224,27 @@ class Http(Section):
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
 
 
+def _tokens(items: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(host and file.startswith("/") for host, _, file in (item.partition("=") for item in items)):
+        raise ValueError("is not a list of HOST=/FILE")
+    return items
+
+
+class Transfer(Section):
+    """`[transfer]`: how the files of jobs are moved."""
+
+    timeout: float = Field(1800.0, gt=0, description="seconds for one try of one file")
+    deadline: float = Field(7200.0, gt=0, description="seconds in which a file is tried again, after passing faults")
+    max_bytes: int = Field(10 * 2**30, ge=0, description="most bytes of one file")
+    chirp_auth: Literal["address", "hostname", "unix"] = Field("address", description="how Chirp servers know us")
+    s3_endpoint: Url = Field("", description="of a store that is not Amazon's")
+    token_files: Annotated[Names, AfterValidator(_tokens)] = Field(
+        (), description="HOST=/FILE with the bearer token that is sent to that host, by https only"
+    )
+    file_roots: Names = Field((), description="folders in which file:///… may name files; without them: none")
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
+
+
 class Settings(Section):
     """All settings."""
 
@@ -239,6 +260,7 @@ class Settings(Section):
     cluster: Cluster = Cluster()
     xmpp: Xmpp = Xmpp()
     http: Http = Http()
+    transfer: Transfer = Transfer()
 
     @property
     def insecure(self) -> tuple[str, ...]:
