@@ -71,7 +71,7 @@ class Transfer(base.Transfer):
 
     async def _authorization(self, location: Location) -> dict[str, str]:
         """Read the token anew each time, for it may be one that somebody renews."""
-        files = dict(item.split("=", 1) for item in self.settings.token_files)
+        files = {host.lower(): file for host, _, file in (item.partition("=") for item in self.settings.token_files)}
         name = files.get(location.host)
         if name is None or location.scheme != "https":
             return {}
