@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.jobs.place import Place
+from tests.jobs.site import Site
 
 
 @pytest.fixture
@@ -15,3 +16,24 @@ def place() -> Iterator[Place]:
     place = Place.make()
     yield place
     place.remove()
+
+
+@pytest.fixture(params=["original", "ours"])
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """A site whose manager is an original one, or one of ours."""
+    async with Site.open(ours=request.param == "ours") as site:
+        yield site
+
+
+@pytest.fixture
+async def our_site() -> AsyncIterator[Site]:
+    """A site whose manager is one of ours."""
+    async with Site.open(ours=True) as site:
+        yield site
+
+
+@pytest.fixture
+async def original_site() -> AsyncIterator[Site]:
+    """A site whose manager is an original one."""
+    async with Site.open(ours=False) as site:
+        yield site

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import IO
+from typing import Protocol
 
 _CHUNK = 2**20
 
 
-def sha256_of(file: IO[bytes]) -> str:
+class Readable(Protocol):
+    """What bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
+
+
+def sha256_of(file: Readable) -> str:
     """Return the checksum of what is left of an open file, in hexadecimal digits.
 
     Raises:

@@ -29,7 +29,7 @@ class Location:
         path: decoded, begins with a slash, has no `..`.
         url: as it was given, without fragment; its query may hold a secret.
         sha256: what the file has to have, in small letters; empty = whatever it has.
-        token: bearer token that whoever gave us the URL has added; empty = that of the settings, if there is one.
+        token: bearer token that came with the URL; empty = that of the settings, if there is one.
     """
 
     scheme: str
@@ -72,9 +72,8 @@ def parse(url: str, token: str = "") -> Location:
         raise TransferRefused("the URL has characters that have to be written as %XX")
     _check_server(parts)
     _check_path(parts.scheme, path)
-    return Location(
-        parts.scheme, parts.netloc, path, parts._replace(fragment="").geturl(), _checksum(parts.fragment), token
-    )
+    plain = parts._replace(fragment="").geturl()
+    return Location(parts.scheme, parts.netloc, path, plain, _checksum(parts.fragment), token)
 
 
 def chirp_url(server: str, folder: str, file: str) -> str:

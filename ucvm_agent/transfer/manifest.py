@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ucvm_agent.errors import TransferRefused
 from ucvm_agent.transfer.checksum import sha256_of
@@ -21,13 +23,14 @@ def manifest(archive: Path) -> str:
         TransferRefused: this is no gzipped tar archive, or cannot be read.
     """
     try:
-        with disk(archive), archive.open("rb") as file:
+        with archive.open("rb") as file:
             own = _line(sha256_of(file), archive.name)
             file.seek(0)
-            with tarfile.open(fileobj=file, mode="r|gz") as members:
-                return own + "".join(_lines(members))
-    except (tarfile.TarError, EOFError, zlib.error):
+            return own + "".join(_read(file))
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
         raise TransferRefused("this is no gzipped tar archive, or not all of one", where=str(archive)) from None
+    except OSError as error:
+        raise TransferRefused(f"the archive cannot be read: {error.strerror}", where=str(archive)) from None
 
 
 def write_manifest(archive: Path) -> Path:
@@ -46,11 +49,14 @@ def write_manifest(archive: Path) -> Path:
     return path
 
 
-def _lines(members: tarfile.TarFile) -> Iterator[str]:
-    for member in members:
-        content = members.extractfile(member) if member.isreg() else None
-        if content is not None:
-            yield _line(sha256_of(content), member.name)
+def _read(file: IO[bytes]) -> Iterator[str]:
+    with gzip.open(file) as plain:
+        with tarfile.open(fileobj=plain, mode="r|") as members:
+            for member in members:
+                content = members.extractfile(member) if member.isreg() else None
+                if content is not None:
+                    yield _line(sha256_of(content), member.name)
+        sha256_of(plain)  # to its end, where gzip's own checksum is
 
 
 def _line(checksum: str, name: str) -> str:

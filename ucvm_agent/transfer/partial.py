@@ -78,7 +78,7 @@ class Partial:
             if self._file is None:
                 return
             try:
-                if self.version:
+                if self.version and self.size:
                     self._keep()
                 elif os.path.samestat(os.fstat(self._file.fileno()), self._path.lstat()):
                     self._path.unlink()
@@ -112,7 +112,7 @@ class Partial:
     def restart(self, version: str = "") -> None:
         """Begin anew, with a version of the remote file that this name stands for."""
         with self._lock, disk(self.target):
-            self._note.unlink(missing_ok=True)
+            self._forget()
             self.file.seek(0)
             self.file.truncate()
             self.size, self._kept, self.version = 0, 0, version
@@ -158,7 +158,7 @@ class Partial:
         with self._lock, disk(self.target):
             publish(self.file, self._path, self.target)
             self.version = ""
-            self._note.unlink(missing_ok=True)
+            self._forget()
 
     def _check(self, size: int) -> None:
         if size > self.limit:
@@ -181,8 +181,12 @@ class Partial:
         self.file.seek(size)
         self.size, self._kept, self.version = size, size, version
 
+    def _forget(self) -> None:
+        for path in (self._note, _temporary(self._note)):
+            path.unlink(missing_ok=True)
+
     def _keep(self) -> None:
-        if not self.version or not self.size:
+        if not self.version:
             return
         os.fsync(self.file.fileno())
         write_whole(self._note, json.dumps({"size": self.size, "version": self.version}).encode())
@@ -212,11 +216,15 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.new")
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)  # left over from a power cut
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE), "wb") as file:
         file.write(content)
         publish(file, temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def publish(file: IO[bytes], path: Path, target: Path) -> None:

@@ -55,14 +55,17 @@ class Transfer(base.Transfer):
         return (name, "-a", self.settings.chirp_auth, "-t", str(max(1, int(self.settings.timeout))))
 
     async def _run(self, command: tuple[str, ...], output: IO[bytes] | None = None) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", *command),  # it ends with the agent, however that ends
-            stdin=DEVNULL,
-            stdout=output or DEVNULL,
-            stderr=PIPE,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "KILL", *command),  # it ends with the agent, however that ends
+                stdin=DEVNULL,
+                stdout=output or DEVNULL,
+                stderr=PIPE,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TransferDelayed(f"no program can be started: {error.strerror}") from None
         try:
             _, complaint = await process.communicate()
         finally:

@@ -70,10 +70,10 @@ class Transfer(base.Transfer):
             raise TransferRefused(error.message, where=error.where, hint=error.hint) from None
 
     async def _authorization(self, location: Location) -> dict[str, str]:
-        """Read the token anew each time, for it may be one that somebody renews."""
+        """Return the header for the token of the URL or, read anew each time since somebody may renew it, of its host."""
         if location.token:
             return _bearer(location.token)
-        files = dict(item.split("=", 1) for item in self.settings.token_files)
+        files = {host.lower(): file for host, _, file in (item.partition("=") for item in self.settings.token_files)}
         name = files.get(location.host)
         if name is None or location.scheme != "https":
             return {}

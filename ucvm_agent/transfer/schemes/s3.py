@@ -103,13 +103,14 @@ async def _finish(client: Any, begin: Callable[[TransferManager, _Done], Any]) -
     """Do what `begin` begins; when this returns, no thread works on it any more."""
     config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_request_concurrency=PARALLEL)
     manager = TransferManager(client, config)
+    done = _Done()
+    future = begin(manager, done)
     try:
-        done = _Done()
-        future = begin(manager, done)
         await done.event.wait()
         _call(future.result)
     finally:
-        await asyncio.to_thread(manager.shutdown, cancel=True)
+        future.cancel()  # manager.shutdown(cancel=True) fails if there is something to cancel
+        await asyncio.to_thread(manager.shutdown)
 
 
 def _object(location: Location) -> tuple[str, str]:
