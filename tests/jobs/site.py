@@ -65,6 +65,7 @@ class Site:
                 site.configure()
                 yield site
         finally:
+            shutil.copy(folder / "agent/agent.log", "/tmp/agent-last.log")  # DEBUG
             shutil.rmtree(folder)
 
     def configure(self, *, source: Mapping[str, Mapping[str, object]] | None = None, **jobs: object) -> None:

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 from slixmpp import ClientXMPP
 from slixmpp.stanza import Message as Stanza
-from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.handler import CoroutineCallback
 from slixmpp.xmlstream.matcher import MatchXPath
 
 from tests.servers.chirp import Chirp
@@ -91,7 +91,7 @@ class Manager(ClientXMPP):
         self._news = asyncio.Condition()
         self._online = asyncio.Event()
         self._closing = False
-        self.register_handler(Callback("any message", MatchXPath("{jabber:client}message"), self._on_stanza))
+        self.register_handler(CoroutineCallback("any message", MatchXPath("{jabber:client}message"), self._on_stanza))
         self.add_event_handler("session_start", self._on_session)
         self.add_event_handler("disconnected", self._on_disconnected)
 

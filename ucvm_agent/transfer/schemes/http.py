@@ -70,7 +70,7 @@ class Transfer(base.Transfer):
             raise TransferRefused(error.message, where=error.where, hint=error.hint) from None
 
     async def _authorization(self, location: Location) -> dict[str, str]:
-        """Return the header for the token of the URL or, read anew each time since somebody may renew it, of its host."""
+        """Return a header with the token of the URL, or that of its host, read anew each time since it may be renewed."""
         if location.token:
             return _bearer(location.token)
         files = {host.lower(): file for host, _, file in (item.partition("=") for item in self.settings.token_files)}
