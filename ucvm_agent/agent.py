@@ -125,17 +125,19 @@ class Agent:
         """Work by the present settings; return True when they are to be read again, False at the end."""
         async with Outbox.open(self._settings, self._store) as outbox:
             self._counterparts = await reach(outbox.connection, self._settings, self._store, self._on_jobs)
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._guard(work)) for work in (self._work(), self._counterparts.run())]
-                again = await self._signal() == signal.SIGHUP
+            async with self._counterparts.posting():
+                async with asyncio.TaskGroup() as group:
+                    works = (self._work(), self._counterparts.work())
+                    tasks = [group.create_task(self._guard(work)) for work in works]
+                    again = await self._signal() == signal.SIGHUP
+                    if not again:
+                        await self._drain()
+                    for task in tasks:
+                        task.cancel()
+                self._counterparts = Counterparts()
                 if not again:
-                    await self._drain()
-                for task in tasks:
-                    task.cancel()
-            self._counterparts = Counterparts()
-            if not again:
-                self._enter(State.STOPPED)
-                await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
+                    self._enter(State.STOPPED)
+                    await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
         return again
 
     async def _signal(self) -> signal.Signals:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,19 @@ class Counterparts:
     post: Post | None = None
     worker: Worker | None = None
 
-    async def run(self) -> None:
-        """Send what has to arrive, and work, until cancelled."""
+    @asynccontextmanager
+    async def posting(self) -> AsyncIterator[None]:
+        """Send what has to arrive until the block is left; that is after the work has ended, which says so."""
         async with asyncio.TaskGroup() as group:
-            if self.post is not None:
-                group.create_task(self.post.run())
-            if self.worker is not None:
-                group.create_task(self.worker.run())
+            task = group.create_task(self.post.run()) if self.post is not None else None
+            yield
+            if task is not None:
+                task.cancel()
+
+    async def work(self) -> None:
+        """Do what managers want, until cancelled."""
+        if self.worker is not None:
+            await self.worker.run()
 
 
 async def reach(

@@ -65,7 +65,6 @@ class Site:
                 site.configure()
                 yield site
         finally:
-            shutil.copy(folder / "agent/agent.log", "/tmp/agent-last.log")  # DEBUG
             shutil.rmtree(folder)
 
     def configure(self, *, source: Mapping[str, Mapping[str, object]] | None = None, **jobs: object) -> None:
@@ -92,7 +91,7 @@ class Site:
         }
         self.daemon.configure(
             self.controller,
-            **{"xmpp": account, "jobs": QUICK | {"work_dir": "/work"} | jobs, **(source or file)},
+            **{"xmpp": account, "jobs": {**QUICK, "work_dir": "/work", **jobs}, **(source or file)},
         )
 
     async def restart(self) -> None:

@@ -6,12 +6,13 @@ import base64
 import json
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 
 from tests.jobs.site import Site, reach
 from tests.servers.imds import METADATA, Imds
-from tests.servers.manager import Task, done
+from tests.servers.manager import Manager, Task, done
 from ucvm_agent.copilot.messages import (
     CancelJob,
     Drain,
@@ -21,10 +22,14 @@ from ucvm_agent.copilot.messages import (
     JobDone,
     JobOutput,
     JobState,
+    Message,
+    Redirect,
     Resume,
     Sleep,
     TailJob,
     WantJob,
+    WantOutputDir,
+    content,
 )
 
 
@@ -149,6 +154,27 @@ async def test_sleep_and_error(original_site: Site, answer: Sleep | Error) -> No
     site.manager.queue.append(Task("job-1", "true"))
     await site.daemon.start()
     assert (await site.manager.hears(JobDone)).exit_code == "0"
+
+
+async def test_redirections(original_site: Site) -> None:
+    """A manager sends the agent on to another one, in the middle of a conversation; nobody else may be named."""
+    site = original_site
+    async with Manager(site.prosody, site.chirp, "other") as other:
+        other.answers = {
+            WantJob: [lambda _: None] * 100,
+            WantOutputDir: [redirection(site.prosody.jid("mallory")), redirection(site.prosody.jid("jm"))],
+        }
+        other.queue.append(Task("job-1", "true"))
+        site.manager.answers = {GetJob: [redirection(site.prosody.jid("other"))]}
+        site.manager.queue.append(Task("job-0", "false"))
+        await site.daemon.start()
+        assert (await site.manager.hears(JobDone)).job_id == "job-1"
+        assert other.given == ["job-1"]
+        assert not other.heard(JobDone)
+
+
+def redirection(to: str) -> Callable[[Message], Redirect]:
+    return lambda message: Redirect(referral=to, info=dict(content(message)["info"]))  # type: ignore[arg-type]  # a hash
 
 
 async def test_a_manager_that_breaks_off(original_site: Site) -> None:

@@ -70,7 +70,7 @@ class Transfer(base.Transfer):
             raise TransferRefused(error.message, where=error.where, hint=error.hint) from None
 
     async def _authorization(self, location: Location) -> dict[str, str]:
-        """Return a header with the token of the URL, or that of its host, read anew each time since it may be renewed."""
+        """Return a header with the token of the URL or its host; that is read anew each time, for it may be renewed."""
         if location.token:
             return _bearer(location.token)
         files = {host.lower(): file for host, _, file in (item.partition("=") for item in self.settings.token_files)}
