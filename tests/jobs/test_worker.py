@@ -66,6 +66,38 @@ async def test_kill_9_in_each_phase(site: Site, phase: str) -> None:
     assert site.manager.given == ["job-1"]
 
 
+async def test_kill_9_between_question_and_job(site: Site) -> None:
+    """A job that comes for the question of an agent that is no more is taken by the next one."""
+    site.configure(answer_seconds=20)
+    held: list[GetJob] = []
+    site.manager.answers[GetJob] = [held.append]
+    site.manager.queue.append(Task("job-1", "true"))
+    await site.daemon.start()
+    await site.manager.hears(GetJob)
+    await site.restart()
+    await site.controller.state("ready", times=2)
+    site.manager.order(site.manager.hand_out(site.manager.queue.pop(), held[0]))
+    assert (await site.manager.hears(JobDone)).exit_code == "0"
+    assert len(site.manager.heard(GetJob, lambda asked: asked.request == held[0].request)) == 1
+
+
+async def test_a_job_twice(original_site: Site) -> None:
+    """A manager hands out again what the machine still has: it runs once, and the result is that of both."""
+    site = original_site
+    site.configure(slots=2)
+    gate = site.make_gate()
+    job = Task("job-1", f"echo ran >> {site.folder}/ran; cat {gate}")
+    (site.folder / "ran").touch()
+    (site.folder / "ran").chmod(0o666)
+    site.manager.queue += [job, job, Task("job-2", "true")]
+    await site.daemon.start()
+    await site.manager.hears(JobDone, wanted=done("job-2"))
+    os.close(await reach(gate))
+    await site.manager.hears(JobDone, wanted=done("job-1"))
+    assert (site.folder / "ran").read_text() == "ran\n"
+    assert len(site.manager.heard(JobDone)) == 2
+
+
 async def test_the_daemon_stops_and_starts_in_mid_job(site: Site) -> None:
     """The job goes on by itself meanwhile."""
     gate = site.make_gate()
@@ -108,7 +140,7 @@ async def test_a_job_that_cannot_be_run(site: Site) -> None:
     site.manager.queue.append(Task("job-1", "true", {"command": "../../bin/sh"}))
     await site.daemon.start()
     assert "command" in (await site.controller.job("refused")).reason
-    if site.manager.given and site.manager.heard(JobState):
+    if site.manager.ours:
         assert (await site.manager.hears(JobState, wanted=lambda said: said.state == "refused")).reason
     else:
         assert (await site.manager.hears(JobDone)).exit_code == str(126 << 8)

@@ -84,7 +84,7 @@ class Manager(ClientXMPP):
         self.said: list[Message] = []
         self.given: list[str] = []
         self.agent = ""
-        self._ours = ours
+        self.ours = ours
         self._chirp = chirp
         self._prosody = prosody
         self._seen: set[str] = set()
@@ -140,20 +140,21 @@ class Manager(ClientXMPP):
                 return scripted.pop(0)(message)
         match message:
             case WantJob() if self.queue:
-                extra = {"request": message.request, "direct": "1"} if self._ours else {}
+                extra = {"request": message.request, "direct": "1"} if self.ours else {}
                 return HaveJob(require_file=self.require_file, **extra)
             case GetJob() if self.queue:
-                return self._hand_out(self.queue.pop(0), message)
+                return self.hand_out(self.queue.pop(0), message)
             case WantOutputDir():
-                return HaveOutputDir(request=message.request if self._ours else "")
+                return HaveOutputDir(request=message.request if self.ours else "")
             case GetOutputDir():
                 self._make_folder(message.job_id)
-                echo = message.request if self._ours else ""
+                echo = message.request if self.ours else ""
                 job = message.job_id
                 return StoreOutputDir(job_id=job, output_dir=job, output_chirp_url=self._chirp.server, request=echo)
         return None
 
-    def _hand_out(self, task: Task, asked: GetJob) -> RunJob:
+    def hand_out(self, task: Task, asked: GetJob) -> RunJob:
+        """Return the order to run a job, whose input is on the Chirp server then."""
         self.given.append(task.id)
         folder = self._make_folder(task.id)
         (folder / "run.sh").write_text(f"#!/bin/sh\n{task.script}\n")
@@ -164,7 +165,7 @@ class Manager(ClientXMPP):
             "input_dir": task.id,
             "input_files": "run.sh",
         }
-        extra = {"request": asked.request, "lease": str(uuid.uuid4())} if self._ours else {}
+        extra = {"request": asked.request, "lease": str(uuid.uuid4())} if self.ours else {}
         job = JobDescription.model_validate(values | task.values)
         return RunJob(job=job, job_data="startedAt=1363000000\n", **extra)
 

@@ -65,6 +65,7 @@ class Conversation:
         tell: called with what an operator should know.
 
     Attributes:
+        identity: what we say of ourselves.
         expectations: what is waited for.
         online: set while there is a connection.
         quiet_until: until then no manager is asked for a job; time of the loop.
@@ -90,7 +91,7 @@ class Conversation:
         self.troubled_until = 0.0
         self.on_sleep: Callable[[float], None] = lambda seconds: None
         self._accounts = {bare(manager) for manager in managers}
-        self._identity = identity
+        self.identity = identity
         self._tell = tell
         self._ended: list[Ended] = []
         self._redirected: list[Redirected] = []
@@ -121,7 +122,7 @@ class Conversation:
 
     def who(self, slot: int, request: str = "") -> dict[str, str]:
         """Return what every message says of us."""
-        names = {"agent_host": self._identity.host, "machine_id": self._identity.machine_id}
+        names = {"agent_host": self.identity.host, "machine_id": self.identity.machine_id}
         return names | {"slot": str(slot), "request": request}
 
     def delays(self) -> Iterator[float]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from ucvm_agent.xmpp.client import Connection
 
 log = structlog.get_logger()
+
+NAME_SECONDS = 5.0
+"""For the DNS to tell the machine's full name (`hostname -f`)."""
 
 
 class Cause(StrEnum):
@@ -63,9 +67,10 @@ class Worker:
         self._may_begin = asyncio.Event()
         self._permitted = False
         managers = tuple(dict.fromkeys(settings.xmpp.controllers))
-        identity = Identity(store.machine_id, socket.getfqdn())
+        identity = Identity(store.machine_id, socket.gethostname())
         conversation = Conversation(post, connection, settings.jobs, managers, identity, self._report)
         conversation.on_sleep = self._on_sleep
+        self._conversation = conversation
         self.workshop = Workshop(
             settings.jobs, RootFS(settings.root).real(str(settings.jobs.work_dir)), settings.transfer
         )
@@ -84,6 +89,7 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled; jobs that run go on by themselves then."""
         await self._may_begin.wait()
+        self._conversation.identity = await _identity(self._store.machine_id)
         await self.workshop.sweep({job.job_id for job in self._store.jobs.present()})
         async with asyncio.TaskGroup() as group:
             for slot in self.slots:
@@ -180,3 +186,14 @@ class Worker:
 
     def _report(self, message: str) -> None:
         self._store.events.emit(Note(message=message))
+
+
+async def _identity(machine_id: str) -> Identity:
+    """Return what this machine says of itself; its full name, if somebody knows it in time."""
+    name = socket.gethostname()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(NAME_SECONDS):
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
+            name = found[0][3] or name
+    return Identity(machine_id, name)

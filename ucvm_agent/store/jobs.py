@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ucvm_agent.events import JobChanged, JobPhase
 from ucvm_agent.store.database import Database
@@ -214,6 +215,12 @@ class JobBook:
         with self._database.transaction() as db:
             query = f"SELECT {_COLUMNS} FROM jobs WHERE phase NOT IN ({_OVER}) ORDER BY number"  # noqa: S608 - our own words
             return [booked(row) for row in db.execute(query)]
+
+
+def job_line(row: tuple[Any, ...]) -> JobLine:
+    """Return a row of `JOB_LINES` as what it is."""
+    line = JobLine(*row)
+    return replace(line, phase=JobPhase(line.phase))
 
 
 def booked(row: tuple[object, ...]) -> BookedJob:

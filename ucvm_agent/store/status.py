@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ucvm_agent.errors import StoreAbsent
 from ucvm_agent.events import State
 from ucvm_agent.store.events import Delivery
-from ucvm_agent.store.jobs import JOB_LINES, JobLine
+from ucvm_agent.store.jobs import JOB_LINES, JobLine, job_line
 from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.pins import Pin
 from ucvm_agent.store.schema import open_reader, translated
@@ -129,4 +129,4 @@ def _pins(db: sqlite3.Connection) -> Iterator[Pin]:
 def _jobs(db: sqlite3.Connection) -> Iterator[JobLine]:
     """Yield the jobs that there are and were; none where an older version wrote the state."""
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'jobs'").fetchone():
-        yield from (JobLine(*row) for row in db.execute(JOB_LINES))
+        yield from map(job_line, db.execute(JOB_LINES))
