@@ -76,6 +76,15 @@ async def test_a_dead_server_delays(settings: Transfer, folder: Path, tmp_path: 
     assert names(folder) == []
 
 
+async def test_a_full_disk_is_told_and_not_kept_full(chirp: Chirp, settings: Transfer, small_disk: Path) -> None:
+    """The program says only that something failed."""
+    (chirp.make_folder("job1") / "large").write_bytes(LARGE)
+    hurried = settings.model_copy(update={"deadline": 0.01})
+    with pytest.raises(TransferDelayed, match="the disk is too full"):
+        await get(chirp_url(chirp.server, "job1", "large"), small_disk / "in", hurried)
+    assert names(small_disk) == []
+
+
 async def test_an_unknown_server_delays(settings: Transfer, folder: Path) -> None:
     """The programs would say that the file does not exist."""
     settings = settings.model_copy(update={"deadline": 0.01})

@@ -6,9 +6,7 @@ import asyncio
 import os
 import signal
 import ssl
-import subprocess
 import sys
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -230,16 +228,6 @@ async def test_a_token_goes_by_tls_to_its_host_only(
         assert secure.authorization == ["Bearer hush", ""]
     await get(f"{web.url}/in", folder / "in", settings)
     assert web.authorization == [""]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 async def test_a_full_disk_is_told_and_not_kept_full(web: Files, settings: Transfer, small_disk: Path) -> None:
