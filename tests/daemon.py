@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 from aiohttp import web
 
-from ucvm_agent.events import Body, Event, Note, StateChanged
+from ucvm_agent.events import Body, Event, JobChanged, Note, StateChanged
 
 B = TypeVar("B", bound=Body)
 
@@ -61,6 +61,10 @@ class Controller:
     async def reason(self, part: str) -> StateChanged:
         """Wait until the VM has given this as part of the reason of a state."""
         return await self._told(StateChanged, 1, lambda body: part in body.reason)
+
+    async def job(self, phase: str, *, times: int = 1) -> JobChanged:
+        """Wait until jobs were that often in a phase; return what was said last."""
+        return await self._told(JobChanged, times, lambda body: body.phase == phase)
 
     async def note(self) -> Note:
         """Wait for the first note."""

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ucvm_agent import sources
+from ucvm_agent.answers import Answers
 from ucvm_agent.application import carry_out
 from ucvm_agent.cluster.completion import complete, recall
-from ucvm_agent.contextualization import boot_id, discover, follow, include, prepare, state_file
+from ucvm_agent.contextualization import boot_id, include, prepare, state_file
 from ucvm_agent.contextualize.redaction import trace
+from ucvm_agent.counterparts import Counterparts, reach
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
 from ucvm_agent.notify import Notify
@@ -31,7 +33,6 @@ from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
-    from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.contextualization import Prepared
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
@@ -94,6 +95,8 @@ class Agent:
         self._told: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._applying = asyncio.Lock()
         self._draining = False
+        self._counterparts = Counterparts()
+        self._own = (State.BOOTING, "")
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -121,30 +124,21 @@ class Agent:
     async def _serve(self) -> bool:
         """Work by the present settings; return True when they are to be read again, False at the end."""
         async with Outbox.open(self._settings, self._store) as outbox:
-            self._controllers = await self._reach_controllers(outbox)
-            async with asyncio.TaskGroup() as group:
-                work = group.create_task(self._work())
-                again = await self._signal() == signal.SIGHUP
+            self._counterparts = await reach(outbox.connection, self._settings, self._store, self._on_jobs)
+            async with self._counterparts.posting():
+                async with asyncio.TaskGroup() as group:
+                    works = (self._work(), self._counterparts.work())
+                    tasks = [group.create_task(self._guard(work)) for work in works]
+                    again = await self._signal() == signal.SIGHUP
+                    if not again:
+                        await self._drain()
+                    for task in tasks:
+                        task.cancel()
+                self._counterparts = Counterparts()
                 if not again:
-                    await self._drain()
-                work.cancel()
-            if not again:
-                self._enter(State.STOPPED)
-                await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
+                    self._enter(State.STOPPED)
+                    await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
         return again
-
-    async def _reach_controllers(self, outbox: Outbox) -> Controllers | None:
-        """Return those who may have a context for us; they are asked over the connection of the reports."""
-        if outbox.connection is None or not self._settings.xmpp.controllers:
-            return None
-        from ucvm_agent.assignment.controllers import Controllers, read_card
-        from ucvm_agent.copilot.signature import Verifier
-
-        card = await asyncio.to_thread(read_card, self._store.machine_id, self._store.instance_id)
-        last = await asyncio.to_thread(self._store.last_context)
-        newest = last.metadata.sequence if last else 0
-        verifier = Verifier(self._settings.xmpp, outbox.connection.jid, self._store.pins)
-        return Controllers(outbox.connection, self._settings.xmpp, card, verifier, newest=newest)
 
     async def _signal(self) -> signal.Signals:
         """Wait for a signal: of several, one that ends us, and many SIGHUPs count as one."""
@@ -160,7 +154,8 @@ class Agent:
         self._notify.stopping(self._settings.stop_timeout)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.stop_timeout * ACTION_SHARE), self._applying:
-                pass
+                if self._counterparts.worker is not None:
+                    await self._counterparts.worker.stop()
 
     def _reload(self) -> None:
         self._notify.reloading()
@@ -181,38 +176,26 @@ class Agent:
     def _enter(self, state: State, reason: str = "") -> None:
         if self._draining and state is not State.STOPPED:
             return
+        self._own = (state, reason)
+        if (worker := self._counterparts.worker) is not None:
+            worker.permit(state)
+            state, reason = worker.standing(state, reason)
         self._stamp.phase = state.value
         # A commit on the loop, some ten of them in a boot: in a thread a stop would queue behind those of actions, and
         # two states could change places.
-        self._store.enter(state, reason)
+        if self._store.enter(state, reason) is not None:
+            log.info("state changed", state=state.value, reason=reason or None)
         self._notify.status(f"{state}: {reason}" if reason else state.value)
-        log.info("state changed", state=state.value, reason=reason or None)
+
+    def _on_jobs(self) -> None:
+        self._enter(*self._own)
 
     # From source to state
 
-    async def _work(self) -> None:
-        """Contextualize by each answer, and again when there is more to it."""
-        news: News = asyncio.Queue()
+    async def _guard(self, work: Coroutine[object, object, None]) -> None:
+        """Do the work; what goes wrong in it, beyond what it can deal with, is a state, not our end."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(news))
-                if self._controllers is not None:
-                    from ucvm_agent.assignment.rehearsal import rehearse
-
-                    group.create_task(rehearse(self._controllers, self._settings, self._store))
-                current: Found | None = None
-                completion: asyncio.Task[None] | None = None
-                while True:
-                    found, completes = await news.get()
-                    if completes is not None and completes is not current:
-                        continue  # there is a newer answer already
-                    if completion is not None:
-                        completion.cancel()
-                    current = found
-                    async with self._applying:
-                        prepared = await self._contextualize(found)
-                    self._notify.ready()
-                    completion = group.create_task(self._complete(prepared, news)) if prepared else None
+            await work
         except* StoreError:
             raise
         except* Exception as errors:  # a third party's code runs here, too; its error's text may hold a secret
@@ -224,8 +207,32 @@ class Agent:
             self._enter(State.FAILED, f"internal error: {kind} (please report it; the log tells where)")
             self._notify.ready()
 
+    async def _work(self) -> None:
+        """Contextualize by each answer, and again when there is more to it."""
+        news: News = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(news))
+            if (controllers := self._counterparts.controllers) is not None:
+                from ucvm_agent.assignment.rehearsal import rehearse
+
+                group.create_task(rehearse(controllers, self._settings, self._store))
+            current: Found | None = None
+            completion: asyncio.Task[None] | None = None
+            while True:
+                found, completes = await news.get()
+                if completes is not None and completes is not current:
+                    continue  # there is a newer answer already
+                if completion is not None:
+                    completion.cancel()
+                current = found
+                async with self._applying:
+                    prepared = await self._contextualize(found)
+                self._notify.ready()
+                completion = group.create_task(self._complete(prepared, news)) if prepared else None
+
     async def _listen(self, news: News) -> None:
-        async for found in self._answers():
+        answers = Answers(self._settings, self._store, self._notify, self._counterparts.controllers, self._enter)
+        async for found in answers.each():
             news.put_nowait((await asyncio.to_thread(recall, found, self._store), None))
 
     async def _complete(self, prepared: Prepared, news: News) -> None:
@@ -238,46 +245,6 @@ class Agent:
         else:
             if more is not None:
                 news.put_nowait((more, prepared.found))
-
-    async def _answers(self) -> AsyncIterator[Found]:
-        """Yield what the source says, now and whenever it says something new.
-
-        Where no source answers, begin with what the last one said, and keep looking.
-        """
-        self._enter(State.DISCOVERING)
-        try:
-            found = await discover(self._settings, self._waiting(), self._controllers)
-        except SourceError as error:
-            remembered = await asyncio.to_thread(self._store.last_context)
-            if remembered:
-                self._store.events.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
-                yield remembered
-            else:
-                self._enter(State.DEGRADED, f"no user-data: {error}")
-                self._notify.ready()
-            found = await self._search()
-        yield found
-        async for newer in follow(found, self._settings, self._controllers):
-            self._store.events.emit(Note(message=f"there is other user-data: {newer.source} {newer.origin}"))
-            yield newer
-
-    def _waiting(self) -> Callable[[str], None]:
-        """Return what tells systemd and, once for each reason, the controllers what is waited for."""
-        told: set[str] = set()
-
-        def tell(reason: str) -> None:
-            self._notify.status(f"{State.DISCOVERING}: {reason}")
-            if reason not in told:
-                told.add(reason)
-                self._store.events.emit(Note(message=f"still looking for user-data: {reason}"))
-
-        return tell
-
-    async def _search(self) -> Found:
-        while True:
-            await asyncio.sleep(self._settings.sources.search_pause)
-            with suppress(SourceError):
-                return await discover(self._settings, asker=self._controllers)
 
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ParamValidationError
 
-from ucvm_agent.errors import SecretDelayed, SecretError, SecretRefused
+from ucvm_agent.errors import SecretDelayed, SecretRefused
 
 CONNECT_TIMEOUT, READ_TIMEOUT, TRIES = 5.0, 20.0, 5
 """Seconds, and tries of one call; throttling and faults of the service are tried again by boto3."""
@@ -41,15 +43,26 @@ class Cloud:
 
     Arguments:
         region: empty = the one of boto3's own settings.
+        endpoint: URL of services that are not Amazon's; empty = Amazon's, or what boto3's own settings say.
+        ca_file: certificates to trust instead of boto3's.
         connect: seconds for a connection.
         read: seconds for an answer.
         tries: of one call.
     """
 
     def __init__(
-        self, region: str, *, connect: float = CONNECT_TIMEOUT, read: float = READ_TIMEOUT, tries: int = TRIES
+        self,
+        region: str,
+        *,
+        endpoint: str = "",
+        ca_file: Path | None = None,
+        connect: float = CONNECT_TIMEOUT,
+        read: float = READ_TIMEOUT,
+        tries: int = TRIES,
     ) -> None:
         self._region = region
+        self._endpoint = endpoint
+        self._ca_file = ca_file
         self._config = Config(
             connect_timeout=connect, read_timeout=read, retries={"mode": "standard", "total_max_attempts": tries}
         )
@@ -109,29 +122,59 @@ class Cloud:
             raise SecretRefused(f"the secret is no JSON object with a key {key}") from None
         return value.encode() if isinstance(value, str) else json.dumps(value).encode()
 
-    def _call(self, service: str, operation: str, request: Mapping[str, object]) -> Any:
-        try:
-            return getattr(self._client(service), operation)(**request)
-        except ClientError as error:
-            raise _translated(error) from None
-        except NoCredentialsError:
-            raise SecretRefused("there are no credentials for AWS", hint="give the instance a role") from None
-        except NoRegionError:
-            raise SecretRefused("the platform names no region of AWS", hint="set AWS_DEFAULT_REGION") from None
-        except (BotoCoreError, ValueError) as error:  # its text quotes the request
-            raise SecretDelayed(f"{service} cannot be asked: {type(error).__name__}") from None
+    def client(self, service: str) -> Any:
+        """Return boto3's client of a service, for what is not fetched by the methods above.
 
-    def _client(self, service: str) -> Any:
+        Raises:
+            BotoCoreError: there can be none; `fault` explains it.
+            ValueError: the endpoint is no URL.
+        """
         with self._lock:  # sessions are not made for several threads, clients are
             if service not in self._clients:
                 session = boto3.session.Session(region_name=self._region or None)
-                self._clients[service] = session.client(service, config=self._config)
+                self._clients[service] = session.client(
+                    service,
+                    config=self._config,
+                    endpoint_url=self._endpoint or None,
+                    verify=str(self._ca_file) if self._ca_file else None,
+                )
             return self._clients[service]
 
+    def _call(self, service: str, operation: str, request: Mapping[str, object]) -> Any:
+        try:
+            return getattr(self.client(service), operation)(**request)
+        except (ClientError, BotoCoreError, ValueError) as error:
+            found = fault(error)
+            if found.passes:
+                raise SecretDelayed(found.message, hint="it is tried again at the next start") from None
+            raise SecretRefused(found.message, hint=found.hint) from None
 
-def _translated(error: ClientError) -> SecretError:
-    code = str(error.response.get("Error", {}).get("Code", "unknown"))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _PASSING or status >= 500:
-        return SecretDelayed(f"AWS answered {code}", hint="it is tried again at the next start")
-    return SecretRefused(f"AWS answered {code}", hint=_HINTS.get(code, ""))
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a call failed.
+
+    Arguments:
+        passes: another try may succeed.
+    """
+
+    message: str
+    hint: str = ""
+    passes: bool = False
+
+
+def fault(error: ClientError | BotoCoreError | ValueError) -> Fault:
+    """Return why a call failed, without the error's own text, which may quote the request."""
+    match error:
+        case ClientError():
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return Fault(f"AWS answered {code}", _HINTS.get(code, ""), passes=code in _PASSING or status >= 500)
+        case NoCredentialsError():
+            return Fault("there are no credentials for AWS", "give the instance a role")
+        case NoRegionError():
+            return Fault("the platform names no region of AWS", "set AWS_DEFAULT_REGION")
+        case ParamValidationError():
+            return Fault("this is no name of AWS")
+        case _:
+            return Fault(f"AWS cannot be asked: {type(error).__name__}", passes=True)

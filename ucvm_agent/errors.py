@@ -23,6 +23,11 @@
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
+    ├── TransferError            a file of a job could not be moved
+    │   ├── TransferDelayed      … now: try again
+    │   └── TransferRefused      … and trying again will not help
+    ├── JobError                 a job could not be run here
+    │   └── JobRefused           … and nowhere: it asks for something that no agent does
     ├── DeliveryError            a controller could not be told
     │   ├── DeliveryDelayed      … now: keep the event and try again
     │   └── DeliveryRefused      … and never will: the controller does not want this event
@@ -166,6 +171,34 @@ class SecretDelayed(SecretError):
 
 class SecretRefused(SecretError):
     """It does not exist, cannot be used, or is not for this machine."""
+
+
+class JobError(UcvmError):
+    """A job could not be run on this machine; another machine, or a later try, may be able to."""
+
+
+class JobRefused(JobError):
+    """A job that asks for something that is never done: its names or packages are not what they have to be."""
+
+
+class TransferError(UcvmError):
+    """A file could not be fetched, or sent."""
+
+
+class TransferDelayed(TransferError):
+    """It cannot be moved now: the other end is away, or a disk is full.
+
+    Arguments:
+        after: seconds that the other end asked to be left alone.
+    """
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", after: float = 0.0) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.after = after
+
+
+class TransferRefused(TransferError):
+    """It never can be moved: there is no such file, it is not for us, too large, or not what its checksum says."""
 
 
 class DeliveryError(UcvmError):

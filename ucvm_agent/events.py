@@ -93,6 +93,11 @@ class JobPhase(StrEnum):
     CANCELLED = "cancelled"
     LOST = "lost"
 
+    @property
+    def over(self) -> bool:
+        """Whether the slot has the job no more."""
+        return self in (JobPhase.DONE, JobPhase.REFUSED, JobPhase.CANCELLED, JobPhase.LOST)
+
 
 class JobChanged(Body):
     """A job entered a phase.

@@ -6,6 +6,7 @@ Importing it loads aiohttp, so import it where HTTP is spoken, not where it migh
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -50,6 +51,7 @@ async def session(
     *,
     connect: float = CONNECT_TIMEOUT,
     total: float = TOTAL_TIMEOUT,
+    stalled: float | None = None,
     ca_file: Path | None = None,
     verify: bool = True,
     link_local: bool = False,
@@ -64,6 +66,7 @@ async def session(
     Arguments:
         connect: seconds for the TCP connection.
         total: seconds for a whole request.
+        stalled: seconds without a byte of an answer; None = as long as `total` allows.
         ca_file: certificates to trust instead of the system's.
         verify: False accepts any certificate.
         link_local: the servers are on the local link, so no proxy of the environment can reach them, and another
@@ -80,7 +83,7 @@ async def session(
     resolver = aiohttp.ThreadedResolver() if link_local else None
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trust, limit_per_host=CONNECTIONS_PER_HOST, resolver=resolver),
-        timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect),
+        timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=stalled),
         headers={"User-Agent": f"ucvm-agent/{__version__}", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -121,6 +124,21 @@ def certificate_fault(error: aiohttp.ClientError) -> str:
     """Return what is wrong with a certificate that was not trusted, without the error's own text."""
     cause = getattr(error, "certificate_error", error)
     return str(getattr(cause, "verify_message", "")) or type(cause).__name__
+
+
+def explain(error: aiohttp.ClientError | TimeoutError) -> str:
+    """Return why a request failed, without the error's own text, which quotes the URL."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection in time"
+        case TimeoutError():
+            return "the server says nothing any more"
+        case aiohttp.ClientConnectorError():
+            return f"no connection: {os.strerror(error.os_error.errno) if error.os_error.errno else 'failed'}"
+        case aiohttp.ClientResponseError():
+            return "what it answers is not HTTP"
+        case _:
+            return "the connection broke off in the middle of the answer"
 
 
 def _trusting(ca_file: Path) -> ssl.SSLContext:

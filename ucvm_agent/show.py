@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ucvm_agent.layers import Effective
     from ucvm_agent.settings import Settings
     from ucvm_agent.store.events import Delivery
+    from ucvm_agent.store.jobs import JobLine
     from ucvm_agent.store.journal import JournalEntry, Outcome
     from ucvm_agent.store.status import Status
 
@@ -44,6 +45,7 @@ def status_text(status: Status, *, running: bool, boot_id: str, settings: Settin
             *_list("problems in the user-data", status.problems),
             *_actions(status.actions, running),
             *_list("controllers", [_delivery(delivery) for delivery in status.deliveries]),
+            *_list("jobs", [_job(job) for job in status.jobs]),
             *_list("pinned keys", [f"{pin.account}: {pin.key}, since {_moment(pin.since)}" for pin in status.pins]),
             *(f"warning: {setting}: what comes that way can be forged" for setting in settings.insecure),
         ]
@@ -100,6 +102,12 @@ def _delivery(delivery: Delivery) -> str:
     refused = f", {delivery.refused} refused" if delivery.refused else ""
     error = f" ({delivery.error})" if delivery.error else ""
     return f"{delivery.reporter}: {told}, {waiting}{refused}{error}"
+
+
+def _job(job: JobLine) -> str:
+    status = "" if job.exit_status is None else f", wait status {job.exit_status}"
+    reason = f": {job.reason}" if job.reason else ""
+    return f"slot {job.slot}: {job.job_id}, {job.phase} since {_moment(job.changed)}{status}, of {job.manager}{reason}"
 
 
 def _moment(time: str) -> str:

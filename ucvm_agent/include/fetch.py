@@ -129,7 +129,7 @@ class Fetcher:
             hint = "include.ca_file in the settings names certificates to trust"
             raise Refused("its TLS certificate is not trusted", hint) from None
         except aiohttp.ClientError as error:
-            raise Delayed(_explain(error), "is the server up, and reachable?") from None
+            raise Delayed(http.explain(error), "is the server up, and reachable?") from None
 
     async def _http_session(self) -> aiohttp.ClientSession:
         from ucvm_agent import http
@@ -146,20 +146,6 @@ class Fetcher:
 
         self._cloud = self._cloud or Cloud(self._region, connect=CONNECT_TIMEOUT, read=self._settings.timeout, tries=1)
         return await asyncio.to_thread(partial(self._cloud.read_object, url, max(0, self._left)))
-
-
-def _explain(error: aiohttp.ClientError) -> str:
-    import aiohttp
-
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return "no connection in time"
-        case aiohttp.ClientConnectorError():
-            return f"no connection: {os.strerror(error.os_error.errno) if error.os_error.errno else 'failed'}"
-        case aiohttp.ClientResponseError():
-            return "what it answers is not HTTP"
-        case _:
-            return "the connection broke off in the middle of the answer"
 
 
 async def _fetch_file(url: str) -> bytes:

@@ -112,6 +112,34 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX signed_messages_by_time ON signed_messages (account, time);
     """,
+    """
+    CREATE TABLE questions (
+        slot INTEGER PRIMARY KEY,
+        manager TEXT NOT NULL,
+        request TEXT NOT NULL,
+        asked REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY,
+        slot INTEGER NOT NULL,
+        message TEXT NOT NULL UNIQUE,
+        manager TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        lease TEXT NOT NULL,
+        document TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        exit_status INTEGER,
+        validation_status INTEGER,
+        boot_id TEXT NOT NULL,
+        received TEXT NOT NULL,
+        changed TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE drains (
+        cause TEXT PRIMARY KEY,
+        reason TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict
 from ucvm_agent.errors import StoreAbsent
 from ucvm_agent.events import State
 from ucvm_agent.store.events import Delivery
+from ucvm_agent.store.jobs import JOB_LINES, JobLine, job_line
 from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.pins import Pin
 from ucvm_agent.store.schema import open_reader, translated
 
-SETTLED = (State.READY, State.WORKING, State.DEGRADED, State.FAILED, State.STOPPED)
+SETTLED = (State.READY, State.WORKING, State.DEGRADED, State.FAILED, State.DRAINING, State.STOPPED)
 """States that a VM stays in by itself; the others end sooner or later."""
 
 FAULTY = (State.DEGRADED, State.FAILED)
@@ -60,6 +61,7 @@ class Status(BaseModel):
     actions: tuple[JournalEntry, ...]
     deliveries: tuple[Delivery, ...]
     pins: tuple[Pin, ...]
+    jobs: tuple[JobLine, ...]
 
 
 def read(path: Path) -> Status:
@@ -114,6 +116,7 @@ def _read(db: sqlite3.Connection, path: Path) -> Status:
         actions=tuple(JournalEntry(*row) for row in db.execute(_JOURNAL)),
         deliveries=tuple(Delivery(*row) for row in db.execute(_DELIVERIES)),
         pins=tuple(_pins(db)),
+        jobs=tuple(_jobs(db)),
     )
 
 
@@ -121,3 +124,9 @@ def _pins(db: sqlite3.Connection) -> Iterator[Pin]:
     """Yield the pinned keys; none where an older version wrote the state."""
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pins'").fetchone():
         yield from (Pin(*row) for row in db.execute("SELECT account, key, since FROM pins ORDER BY account"))
+
+
+def _jobs(db: sqlite3.Connection) -> Iterator[JobLine]:
+    """Yield the jobs that there are and were; none where an older version wrote the state."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'jobs'").fetchone():
+        yield from map(job_line, db.execute(JOB_LINES))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from ucvm_agent.events import Body, Event, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
+from ucvm_agent.store.jobs import JobBook
 from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.letters import LetterQueue
 from ucvm_agent.store.pins import Pins
@@ -36,6 +39,7 @@ class Store:
         events: what is to be reported, and how far each controller has been told.
         letters: messages that are kept until they are acknowledged.
         pins: the keys by which controllers sign, and what they have signed.
+        jobs: those that the VM has and had.
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
@@ -45,6 +49,7 @@ class Store:
         self.events = EventQueue(self._database, boot_id)
         self.letters = LetterQueue(self._database, self.events)
         self.pins = Pins(self._database, self.events)
+        self.jobs = JobBook(self._database, self.events, boot_id)
         with self._database.transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
             db.execute("INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat()))
@@ -52,6 +57,10 @@ class Store:
     def close(self) -> None:
         """Close the file; what was committed stays."""
         self._database.close()
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Commit what the block does in this store, all of it or nothing."""
+        return self._database.transaction()
 
     @property
     def machine_id(self) -> str:
@@ -62,6 +71,11 @@ class Store:
     def instance_id(self) -> str:
         """The last instance-id that a platform gave, or an empty string."""
         return str(self._one("SELECT instance_id FROM machine")[0])
+
+    @property
+    def source(self) -> str:
+        """The source that gave the present context, or an empty string."""
+        return str(self._one("SELECT source FROM machine")[0])
 
     @property
     def state(self) -> State | None:

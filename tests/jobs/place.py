@@ -1,0 +1,75 @@
+"""A place where jobs run for real: as an account that nobody else has, if the tests are root."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ucvm_agent.jobs.account import Account
+from ucvm_agent.jobs.job import Job
+from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.record import Outcome
+from ucvm_agent.jobs.runner import Running, start
+from ucvm_agent.jobs.workdir import Folder, Workdir
+
+LIMITS = Limits(wall=60, memory=1024**3, processes=200, disk=1024**3, output=1024**2)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A work folder; `root` is what every user may pass through."""
+
+    root: Path
+    account: Account
+    workdir: Workdir
+
+    @classmethod
+    def make(cls) -> Self:
+        """Make a place with a number of its own; pytest's folders are closed to other users."""
+        root = Path(tempfile.mkdtemp(prefix="ucvm-jobs-", dir="/tmp"))
+        root.chmod(0o711)
+        own = Account("me", os.geteuid(), os.getegid())
+        number = 100_000 + os.getpid() % 50_000
+        account = own if os.geteuid() else Account("job", number, number)
+        return cls(root, account, Workdir(root / "work"))
+
+    async def start(self, script: str, *, limits: Limits = LIMITS, **values: Any) -> tuple[Running, Folder]:
+        """Start a job that runs a shell script."""
+        job = Job(**{"id": "job-1", "command": "run.sh", "input_files": ("run.sh",)} | values)
+        folder = await self.workdir.make(job.id)
+        folder.place("run.sh").write_text(f"#!/bin/sh\n{script}\n")
+        return await start(job, folder, self.account, limits), folder
+
+    async def run(self, script: str, *, limits: Limits = LIMITS, **values: Any) -> tuple[Outcome, Folder]:
+        """Run such a job to its end."""
+        running, folder = await self.start(script, limits=limits, **values)
+        ending = await running.wait()
+        assert isinstance(ending, Outcome), ending
+        return ending, folder
+
+    def make_gate(self) -> Path:
+        """Make a pipe at which a job waits that reads it (`cat`)."""
+        gate = self.root / "gate"
+        os.mkfifo(gate)
+        gate.chmod(0o666)
+        return gate
+
+    def remove(self) -> None:
+        """Remove the place."""
+        shutil.rmtree(self.root)
+
+
+async def reach(gate: Path) -> int:
+    """Wait until the job is at its gate; it stays there until the returned descriptor is closed."""
+    return await asyncio.to_thread(os.open, gate, os.O_WRONLY)
+
+
+def limits(**changes: Any) -> Limits:
+    """Return the limits of tests with some of them changed."""
+    return dataclasses.replace(LIMITS, **changes)

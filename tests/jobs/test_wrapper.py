@@ -1,0 +1,81 @@
+"""The script that runs a job's command."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.place import Place
+from ucvm_agent.errors import JobError
+from ucvm_agent.jobs import wrapper
+from ucvm_agent.jobs.account import Account
+from ucvm_agent.jobs.job import Job
+
+ME = Account("me", os.geteuid(), os.getegid())
+
+
+@pytest.fixture
+def programs(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where programs of packages are looked for."""
+    folder = place.root / "bin"
+    folder.mkdir(mode=0o755)
+    monkeypatch.setattr(wrapper, "PROGRAM_PATH", str(folder))
+    return folder
+
+
+def install(programs: Path, name: str, script: str) -> None:
+    (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+    (programs / name).chmod(stat.S_IRWXU | 0o055)
+
+
+async def test_the_wrapper_is_in_the_order_of_the_original(programs: Path) -> None:
+    """Packages, environment, folder, rights, command with its arguments."""
+    install(programs, "alienv", 'echo "export PACKAGE=$2"')
+    job = Job(
+        id="1",
+        command="run it.sh",
+        arguments="-n 100 | sort > 'out put'",
+        environment="export A=1; export B=2",
+        packages=("VO_ALICE@AliRoot::v4-16-Rev-01",),
+    )
+    assert (await wrapper.compose(job, Path("/work/it's"), ME)).decode() == (
+        "#!/bin/sh\n"
+        "# package AliRoot/v4-16-Rev-01\n"
+        "export PACKAGE=AliRoot/v4-16-Rev-01\n\n"
+        "export A=1; export B=2\n"
+        "cd '/work/it'\"'\"'s'\n"
+        "chmod a+x 'run it.sh'\n"
+        "'./run it.sh' -n 100 | sort > 'out put'\n"
+    )
+
+
+async def test_packages_work_in_the_job(place: Place, programs: Path) -> None:
+    """With environment modules, too; their program runs with the rights of the job and nothing of the agent's."""
+    install(programs, "modulecmd", 'echo "export LOADED=$1:$2:$3 BY=$(id -u) SECRET=$UCVM_XMPP__PASSWORD"')
+    os.environ["UCVM_XMPP__PASSWORD"] = "geheim"
+    try:
+        _, folder = await place.run("echo $LOADED $BY $SECRET", packages=("ROOT::6.32",))
+    finally:
+        del os.environ["UCVM_XMPP__PASSWORD"]
+    assert (folder.path / "stdout").read_text() == f"sh:load:ROOT/6.32 {place.account.uid}\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, "this machine has neither alienv nor modulecmd"),
+        ("echo no such package >&2; exit 1", "could not be set up: no such package"),
+        ("echo it is not there >&2", "could not be set up: it is not there"),
+    ],
+)
+async def test_a_job_whose_packages_are_missing_is_not_started(
+    script: str | None, reason: str, place: Place, programs: Path
+) -> None:
+    """And the reason says what is missing."""
+    if script:
+        install(programs, "alienv", script)
+    with pytest.raises(JobError, match=reason):
+        await place.start("exit 0", packages=("ROOT::6.32",))

@@ -1,0 +1,82 @@
+"""What the sources say to the daemon: the first answer, and each newer one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ucvm_agent.contextualization import discover, follow
+from ucvm_agent.errors import SourceError
+from ucvm_agent.events import Note, State
+
+if TYPE_CHECKING:
+    from ucvm_agent.notify import Notify
+    from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.asker import Asker
+    from ucvm_agent.sources.base import Found
+    from ucvm_agent.store.store import Store
+
+
+class Answers:
+    """The answers of the source that wins.
+
+    Arguments:
+        asker: how to ask the controllers.
+        enter: enters a state of the VM for a reason.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        notify: Notify,
+        asker: Asker | None,
+        enter: Callable[[State, str], object],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._notify = notify
+        self._asker = asker
+        self._enter = enter
+
+    async def each(self) -> AsyncIterator[Found]:
+        """Yield what the source says, now and whenever it says something new.
+
+        Where no source answers, begin with what the last one said, and keep looking.
+        """
+        self._enter(State.DISCOVERING, "")
+        try:
+            found = await discover(self._settings, self._waiting(), self._asker)
+        except SourceError as error:
+            remembered = await asyncio.to_thread(self._store.last_context)
+            if remembered:
+                self._store.events.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
+                yield remembered
+            else:
+                self._enter(State.DEGRADED, f"no user-data: {error}")
+                self._notify.ready()
+            found = await self._search()
+        yield found
+        async for newer in follow(found, self._settings, self._asker):
+            self._store.events.emit(Note(message=f"there is other user-data: {newer.source} {newer.origin}"))
+            yield newer
+
+    def _waiting(self) -> Callable[[str], None]:
+        """Return what tells systemd and, once for each reason, the controllers what is waited for."""
+        told: set[str] = set()
+
+        def tell(reason: str) -> None:
+            self._notify.status(f"{State.DISCOVERING}: {reason}")
+            if reason not in told:
+                told.add(reason)
+                self._store.events.emit(Note(message=f"still looking for user-data: {reason}"))
+
+        return tell
+
+    async def _search(self) -> Found:
+        while True:
+            await asyncio.sleep(self._settings.sources.search_pause)
+            with suppress(SourceError):
+                return await discover(self._settings, asker=self._asker)

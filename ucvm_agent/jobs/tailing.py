@@ -1,0 +1,56 @@
+"""Sending a manager what a job writes, while it writes it (docs/protocol-jobs.md, "Orders")."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ucvm_agent.copilot.messages import JobOutput, TailJob
+from ucvm_agent.jobs.tail import Stream
+
+if TYPE_CHECKING:
+    from ucvm_agent.jobs.conversation import Conversation
+    from ucvm_agent.jobs.workshop import Workshop
+
+SECONDS = 60.0
+"""How long output is sent after one order."""
+
+PAUSE = 1.0
+"""Seconds between two looks at a file."""
+
+MAX_DATA = 30_000
+"""Bytes of output in one message, before base64."""
+
+
+async def send_output(
+    order: TailJob, manager: str, conversation: Conversation, workshop: Workshop, has_it: Callable[[], bool]
+) -> None:
+    """Send what there is and what is added within a minute.
+
+    Arguments:
+        manager: who wants it.
+        has_it: whether the machine has the job still.
+
+    Raises:
+        JobError: the job has put something else in the place of the file.
+    """
+    offset = order.offset
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SECONDS
+    while True:
+        last = not has_it()
+        chunk = await workshop.tail(order.job_id, Stream(order.stream), offset, MAX_DATA)
+        more = chunk.end < chunk.size
+        end = last and not more
+        if chunk.data or end:
+            data = base64.b64encode(chunk.data).decode()
+            who = {"job_id": order.job_id, "stream": order.stream, "request": order.request}
+            message = JobOutput.model_validate(who | {"offset": chunk.offset, "data": data, "end": "1" if end else ""})
+            if not conversation.send(manager, message):
+                return
+            offset = chunk.end
+        if end or loop.time() > until:
+            return
+        await asyncio.sleep(0 if more else PAUSE)

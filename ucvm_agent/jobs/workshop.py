@@ -1,0 +1,101 @@
+"""Where the jobs of all slots are done: their folders, their account, and the files that they get."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ucvm_agent.errors import JobError
+from ucvm_agent.jobs.account import find_account
+from ucvm_agent.jobs.archive import pack
+from ucvm_agent.jobs.description import read_inputs, read_job, read_limits
+from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.runner import Running, start
+from ucvm_agent.jobs.tail import Chunk, Stream, tail
+from ucvm_agent.jobs.workdir import Folder, Workdir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ucvm_agent.copilot.messages import RunJob
+    from ucvm_agent.settings import Jobs, Transfer
+
+log = structlog.get_logger()
+
+
+class Workshop:
+    """What a slot needs to do a job.
+
+    Arguments:
+        work_dir: absolute; `jobs.work_dir` beneath the root.
+        transfer: how files are moved.
+    """
+
+    def __init__(self, settings: Jobs, work_dir: Path, transfer: Transfer) -> None:
+        self.transfer = transfer
+        self._settings = settings
+        self._workdir = Workdir(work_dir)
+
+    def check(self) -> None:
+        """Raise JobError if no job can be run here as the settings are."""
+        find_account(self._settings.user)
+
+    def folder(self, job_id: str) -> Folder:
+        """Return where a job is; raises JobRefused for what is no job id."""
+        return self._workdir.folder(job_id)
+
+    async def prepare(self, run: RunJob, manager: str) -> Folder:
+        """Make the folder of a job anew, and fetch its input.
+
+        Raises:
+            JobRefused: it asks for what is never done; JobError, TransferError: not here, or not now.
+        """
+        from ucvm_agent.transfer.move import get
+
+        job = read_job(run, manager)
+        read_limits(run.job, Limits.of(self._settings))  # a job that cannot be run needs no input
+        inputs = read_inputs(run.job)
+        folder = await self._workdir.make(job.id)
+        for each in inputs:
+            target = await asyncio.to_thread(folder.place, each.name)
+            checksum = f"#sha256={each.sha256}" if each.sha256 and "#" not in each.url else ""
+            await get(each.url + checksum, target, self.transfer, token=each.token.get_secret_value())
+        return folder
+
+    async def start(self, run: RunJob, manager: str, folder: Folder) -> Running:
+        """Start a job that is prepared.
+
+        Raises:
+            JobError: it cannot be started; nothing of it runs.
+        """
+        limits = read_limits(run.job, Limits.of(self._settings))
+        return await start(read_job(run, manager), folder, find_account(self._settings.user), limits)
+
+    async def pack(self, folder: Folder) -> Path:
+        """Return the archive of a job that has ended; it is made once.
+
+        Raises:
+            JobError: it cannot be made.
+        """
+        if not await asyncio.to_thread(folder.archive.exists):
+            await pack(folder, find_account(self._settings.user), self._settings.archive_limit)
+        return folder.archive
+
+    async def tail(self, job_id: str, stream: Stream, offset: int, size: int) -> Chunk:
+        """Return a part of what a job has printed; see `tail.tail`."""
+        return await tail(self.folder(job_id), find_account(self._settings.user), stream, offset, size)
+
+    async def clear(self, job_id: str) -> None:
+        """Remove what is left of a job; if that fails, the next start of the agent tries again."""
+        try:
+            await self._workdir.remove(job_id)
+        except JobError as error:
+            log.warning("what a job has left cannot be removed", job=job_id[:128], reason=str(error))
+
+    async def sweep(self, present: set[str]) -> None:
+        """Remove what is left of all jobs but the present ones."""
+        for job_id in await self._workdir.ids():
+            if job_id not in present:
+                await self.clear(job_id)

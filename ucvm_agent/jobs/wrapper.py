@@ -1,0 +1,91 @@
+"""The script that runs a job's command (references/copilot-protocol.md, section 3.4, point 3).
+
+Environment and arguments are shell text by design and stand in it as they are; so does what the programs of
+environment modules print for a package. All else is quoted. The script runs as the account of jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+from pathlib import Path
+
+import structlog
+
+from ucvm_agent.errors import JobError
+from ucvm_agent.jobs.account import Account
+from ucvm_agent.jobs.job import Job, package_name
+
+log = structlog.get_logger()
+
+PACKAGE_PROGRAMS = (("alienv", "print"), ("modulecmd", "sh", "load"))
+"""Programs that print the shell text which sets a package up; the first that is there is asked."""
+
+PROGRAM_PATH = "/usr/local/bin:/usr/bin:/bin:/cvmfs/alice.cern.ch/bin"
+"""Where they are looked for."""
+
+PACKAGE_SECONDS = 120.0
+"""For one package; its files may have to come over CernVM-FS first."""
+
+MAX_SETUP = 1024**2
+"""Bytes of shell text for one package."""
+
+
+async def compose(job: Job, folder: Path, account: Account) -> bytes:
+    """Return the wrapper of a job that is going to run in `folder`.
+
+    Raises:
+        JobError: a package cannot be set up here.
+    """
+    program = _package_program() if job.packages else ()
+    lines = ["#!/bin/sh"]
+    for package in job.packages:
+        name = package_name(package)
+        lines += [f"# package {name}", await _setup(program, name, account)]
+    command = shlex.quote(f"./{job.command}")
+    lines += [
+        job.environment,
+        f"cd {shlex.quote(str(folder))}",
+        f"chmod a+x {shlex.quote(job.command)}",
+        f"{command} {job.arguments}",
+    ]
+    return "\n".join([*lines, ""]).encode(errors="replace")
+
+
+def _package_program() -> tuple[str, ...]:
+    for name, *arguments in PACKAGE_PROGRAMS:
+        if path := shutil.which(name, path=PROGRAM_PATH):
+            return (path, *arguments)
+    names = " nor ".join(name for name, *_ in PACKAGE_PROGRAMS)
+    raise JobError(f"the job needs packages, and this machine has neither {names}", where=PROGRAM_PATH)
+
+
+async def _setup(program: tuple[str, ...], package: str, account: Account) -> str:
+    """Return the shell text that sets a package up; the program runs with the rights of jobs."""
+    log.info("setting up package", package=package, program=program[0])
+    process = await asyncio.create_subprocess_exec(
+        *(*program, package),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        cwd="/",
+        env=account.environment("/"),
+        **account.rights(),
+    )
+    try:
+        async with asyncio.timeout(PACKAGE_SECONDS):
+            text, errors = await process.communicate()
+    except TimeoutError as error:
+        raise JobError("the package could not be set up in time", where=package) from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    reason = errors.decode(errors="replace").strip()[-200:]
+    if process.returncode or not text.strip():  # modulecmd ends with 0 where it does not find one
+        raise JobError(f"the package could not be set up: {reason}", where=package)
+    if len(text) > MAX_SETUP:
+        raise JobError("the package is set up by too much text", where=package)
+    return text.decode(errors="surrogateescape")
