@@ -193,7 +193,12 @@ def prepare(found: Found, settings: Settings, journal: Journal | None = None) ->
 def _named(found: Found, context: Context) -> Key | None:
     """Return the context of CernVM Online that a context of another source names, if it does (amiconfig's way)."""
     entry = context.entry(NAMED_BY)
-    if found.source == "cernvm_online" or entry is None or not isinstance(entry.value, str):
+    if (
+        found.source == "cernvm_online"
+        or found.overlay is not None
+        or entry is None
+        or not isinstance(entry.value, str)
+    ):
         return None
     from ucvm_agent.sources.cernvm_online import Key
 

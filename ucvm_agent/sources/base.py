@@ -58,6 +58,14 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalityFile:
+    """A file that the platform hands over to be written (references/clouds.md, section 2.2: `files`)."""
+
+    path: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a source answered.
 
@@ -66,8 +74,10 @@ class Found:
         origin: where exactly, for people: a URL without credentials, a device, a path.
         user_data: the raw bytes; None if the instance exists but has none (not the same as no source).
         vendor_data: the platform owner's own user-data, handled first and overruled by `user_data`.
+        overlay: user-data of CernVM Online that `user_data` name, handled after them and overruling them.
         extra_data: user-data of local media, handled last, which overrules all other.
         pickup: an archive of local media that is unpacked over the system.
+        files: to be written; trusted as the user-data are.
         base64: the platform says that `user_data` is base64 (never a guess).
         metadata: the instance.
         included: what the user-data include from elsewhere, by URL, as far as it was fetched.
@@ -82,6 +92,8 @@ class Found:
     extra_data: bytes | None = field(default=None, repr=False)
     pickup: bytes | None = field(default=None, repr=False)
     included: Mapping[str, Fetched] = field(default_factory=dict, repr=False, compare=False)
+    overlay: bytes | None = field(default=None, repr=False)
+    files: tuple[PersonalityFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,15 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (cluster, key)
     ) STRICT;
     """,
+    """
+    ALTER TABLE contexts ADD COLUMN overlay BLOB;
+    CREATE TABLE context_files (
+        digest TEXT NOT NULL REFERENCES contexts (digest) ON DELETE CASCADE,
+        path TEXT NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (digest, path)
+    ) STRICT;
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 

@@ -17,9 +17,10 @@ from ucvm_agent.userdata.written import Tree
 
 @dataclass(slots=True)
 class Document:
-    """What one document (the user's, the vendor's or the extra one) has yielded so far.
+    """What one document (the user's, the vendor's, …) has yielded so far.
 
     Arguments:
+        local: it is a file of this machine, so that it may include others.
         origins: for each part that was included, the part of the document itself that led to it.
     """
 
@@ -28,6 +29,7 @@ class Document:
     problems: Problems
     inclusion: Inclusion
     keys: Mapping[str, str] | None = None
+    local: bool = False
     missing: dict[str, Place] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)

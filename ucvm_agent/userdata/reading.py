@@ -167,7 +167,7 @@ def _read_unknown(text: Text, region: Region, document: Document) -> None:
 def _read_include(text: Text, region: Region, document: Document) -> None:
     part, bounds = text.piece.name, document.bounds
     for url, once, place in read_urls(region.rows(text.lines), part, once=region.format is Format.INCLUDE_ONCE):
-        data = document.inclusion.take(url, place, document.problems, once=once)
+        data = document.inclusion.take(url, place, document.problems, once=once, local=document.local)
         if data is None:
             continue
         name = bounds.make_unique(shown_url(url))
