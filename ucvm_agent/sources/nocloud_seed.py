@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LONG_NAMES = {"s": "seedfrom", "i": "instance-id", "h": "local-hostname"}
 _SEED = re.compile(r"ds=nocloud(?:-net)?(?:;(?P<values>\S*))?", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"__dmi\.([\w-]+)__")
-_HTTP = ("http://", "https://")
+HTTP = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def read_seed(place: str, *, allow_insecure: bool) -> Seed:
     Raises:
         SourceAbsent: there is no seed. SourceRefused: it may not be used. SourceUnavailable: it does not answer.
     """
-    if place.startswith(_HTTP):
+    if place.startswith(HTTP):
         return await _read_url(place, allow_insecure=allow_insecure)
     if "://" in place and not place.startswith("file://"):
         hint = "use https://, file:// or a path"
@@ -168,7 +168,7 @@ async def _get(session: aiohttp.ClientSession, url: str) -> bytes | None:
 
 def _shown(place: str) -> str:
     """Return a place without what may be a secret in a URL."""
-    if not place.startswith(_HTTP):
+    if not place.startswith(HTTP):
         return place
     from ucvm_agent.http import without_secrets
 
