@@ -20,7 +20,7 @@ import structlog
 from ucvm_agent import sources
 from ucvm_agent.application import carry_out
 from ucvm_agent.cluster.completion import complete, recall
-from ucvm_agent.contextualization import boot_id, discover, follow, include, prepare, state_file
+from ucvm_agent.contextualization import boot_id, discover, fall_back, follow, include, prepare, state_file
 from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
@@ -240,16 +240,17 @@ class Agent:
     async def _answers(self) -> AsyncIterator[Found]:
         """Yield what the source says, now and whenever it says something new.
 
-        Where no source answers, begin with what the last one said, and keep looking.
+        Where no source answers, begin with what there is without them, and keep looking.
         """
         self._enter(State.DISCOVERING)
         try:
             found = await discover(self._settings, self._waiting(), self._controllers)
         except SourceError as error:
             remembered = await asyncio.to_thread(self._store.last_context)
-            if remembered:
-                self._store.events.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
-                yield remembered
+            if instead := await fall_back(self._settings, remembered):
+                whose = "of an earlier boot" if instead is remembered else f"that {instead.source} has"
+                self._store.events.emit(Note(message=f"going by the user-data {whose}: {error}"))
+                yield instead
             else:
                 self._enter(State.DEGRADED, f"no user-data: {error}")
                 self._notify.ready()
