@@ -123,6 +123,8 @@ class OpenNebula(Volume):
 class VSphere(Volume):
     """`[sources.vsphere]`: guestinfo, or a volume with `user-data.txt`."""
 
+    allow_insecure_seed: bool = Field(False, description="take a seed over plain HTTP, which anybody can forge")
+
 
 class Extra(Volume):
     """`[sources.extra]`: what is added to the user-data of another source."""
@@ -248,6 +250,7 @@ class Settings(Section):
             "http.verify = false": bool(self.http.url) and not self.http.verify,
             "sources.cernvm_online.insecure = true": self.sources.cernvm_online.insecure,
             "sources.nocloud.allow_insecure_seed = true": self.sources.nocloud.allow_insecure_seed,
+            "sources.vsphere.allow_insecure_seed = true": self.sources.vsphere.allow_insecure_seed,
             "cluster.insecure = true": self.cluster.insecure,
             "include.http = true": self.include.http,
         }

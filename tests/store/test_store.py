@@ -142,7 +142,9 @@ def test_the_last_context_survives_a_restart(store: Store) -> None:
 def test_all_that_a_source_gave_is_kept(store: Store) -> None:
     """Also if the same comes twice; with a context its files go, too."""
     files = (PersonalityFile("/etc/a", b"\0"), PersonalityFile("/etc/b", b""))
-    given = replace(found("i-1"), vendor_data=b"v", extra_data=b"e", pickup=b"p", overlay=b"o", files=files)
+    given = replace(
+        found("i-1"), vendor_data=b"v", extra_data=b"e", pickup=b"p", overlay=b"o", files=files, to_blank=("userdata",)
+    )
     for digest in ("d", "d"):
         store.keep_context(given, digest, received("i-1"))
     assert store.last_context() == given

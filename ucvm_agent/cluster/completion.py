@@ -26,12 +26,25 @@ if TYPE_CHECKING:
 
 
 def recall(found: Found, store: Store) -> Found:
-    """Return what was found, with the context of CernVM Online that it named at an earlier boot, if it did."""
+    """Return what was found, with what an earlier boot got that this one cannot.
+
+    That is what the platform wanted blanked, or the context of CernVM Online that the user-data name.
+    """
     last = store.last_context()
-    if last is None or last.overlay is None or found.user_data is None or found.overlay is not None:
+    if last is None:
+        return found
+    if found.user_data is None and found.spent and _is_blanked(last, found):
+        return replace(last, extra_data=found.extra_data, pickup=found.pickup)
+    if last.overlay is None or found.user_data is None or found.overlay is not None:
         return found
     same = (found.user_data, found.base64) == (last.user_data, last.base64)
     return _overlaid(found, last, last.overlay) if same else found
+
+
+def _is_blanked(last: Found, found: Found) -> bool:
+    """Tell whether what is blank now is what we were told to blank, of the same instance as far as it says."""
+    same = found.metadata.instance_id in ("", last.metadata.instance_id)
+    return bool(last.to_blank) and last.source == found.source and same
 
 
 async def complete(

@@ -127,7 +127,7 @@ def complete(origin: str, documents: dict[str, bytes | None]) -> Seed:
 
 async def _read_url(place: str, *, allow_insecure: bool) -> Seed:
     if place.startswith("http://") and not allow_insecure:
-        hint = "serve it over https, or set sources.nocloud.allow_insecure_seed"
+        hint = "serve it over https, or set allow_insecure_seed of this source"
         raise SourceRefused("a seed over plain HTTP can be forged", where=_shown(place), hint=hint)
     from ucvm_agent import http
 

@@ -87,6 +87,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     """
     ALTER TABLE contexts ADD COLUMN overlay BLOB;
+    ALTER TABLE contexts ADD COLUMN to_blank TEXT NOT NULL DEFAULT '[]';
     CREATE TABLE context_files (
         digest TEXT NOT NULL REFERENCES contexts (digest) ON DELETE CASCADE,
         path TEXT NOT NULL,

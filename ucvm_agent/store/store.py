@@ -94,7 +94,7 @@ class Store:
                 db.execute("UPDATE machine SET machine_id = ?", (str(uuid.uuid4()),))
             db.execute(
                 "INSERT OR REPLACE INTO contexts (digest, source, origin, received, metadata, base64, user_data,"
-                " vendor_data, extra_data, pickup, overlay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " vendor_data, extra_data, pickup, overlay, to_blank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     digest,
                     found.source,
@@ -107,6 +107,7 @@ class Store:
                     found.extra_data,
                     found.pickup,
                     found.overlay,
+                    json.dumps(found.to_blank),
                 ),
             )
             db.executemany(
@@ -127,13 +128,13 @@ class Store:
     def last_context(self) -> Found | None:
         """Return what the last source gave, if there was one."""
         row = self._database.row(
-            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata, extra_data, pickup, overlay, digest"
-            " FROM contexts c JOIN machine ON context = digest"
+            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata, extra_data, pickup, overlay,"
+            " to_blank, digest FROM contexts c JOIN machine ON context = digest"
         )
         if row is None:
             return None
         with self._database.transaction() as db:
-            files = db.execute("SELECT path, content FROM context_files WHERE digest = ? ORDER BY path", (row[9],))
+            files = db.execute("SELECT path, content FROM context_files WHERE digest = ? ORDER BY path", (row[10],))
             kept = tuple(PersonalityFile(path, content) for path, content in files)
         return Found(
             source=row[0],
@@ -145,6 +146,7 @@ class Store:
             extra_data=row[6],
             pickup=row[7],
             overlay=row[8],
+            to_blank=tuple(json.loads(row[9])),
             files=kept,
         )
 
