@@ -70,13 +70,16 @@ class Ec2(Section):
 class OpenStack(Section):
     """`[sources.openstack]`: the metadata service of OpenStack."""
 
-    endpoints: Names = Field(("http://169.254.169.254",), description="asked at the same time")
+    endpoints: Names = Field(
+        ("http://169.254.169.254", "http://[fe80::a9fe:a9fe%25IFACE]"),
+        description="asked at the same time; IFACE stands for each interface",
+    )
 
 
 class Gce(Section):
     """`[sources.gce]`: the metadata server of Google Compute Engine."""
 
-    endpoint: Url = Field("http://169.254.169.254", description="its address, without a path")
+    endpoints: Names = Field(("http://169.254.169.254", "http://[fd20:ce::254]"), description="asked at the same time")
 
 
 class CloudStack(Section):

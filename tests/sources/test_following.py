@@ -137,7 +137,7 @@ async def test_gce_holds_the_question_until_something_changes() -> None:
     """So there is but one question until then, and a change of something else is no news."""
     async with asyncio.timeout(20), gce({"user-data": "one"}) as service:
         changed(service, {"user-data": "one"}, "e1")
-        source = gce_source.Source(Gce(endpoint=service.url))
+        source = gce_source.Source(Gce(endpoints=(service.url,)))
         news = follow(source, await source.fetch(), 300)
         waiting = asyncio.ensure_future(data(news))
         assert await service.held.get() == "e1"
