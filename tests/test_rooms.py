@@ -49,7 +49,7 @@ HEAVY = {
     },
     "slixmpp": {"assignment/controllers.py", "xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
     "boto3": {"aws.py"},
-    "jinja2": {"userdata/template.py"},
+    "jinja2": {"userdata/jinja.py"},
     "jsonpatch": {"userdata/json_patch.py"},
     "cryptography": set[str](),
     "yaml": {"userdata/cloud_config.py"},

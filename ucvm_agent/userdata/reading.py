@@ -178,9 +178,10 @@ def _read_include(text: Text, region: Region, document: Document) -> None:
 
 
 def _read_template(text: Text, region: Region, document: Document) -> None:
-    from ucvm_agent.userdata.template import MARKER, render  # jinja2 is slow to import, and seldom needed
+    from ucvm_agent.userdata.template import MARKER, render  # seldom needed
 
     place = text.place(region)
+    document.bounds.count_templates(1, place.part)
     lines = [line for _, line in region.rows(text.lines)]
     if lines[0].startswith(MARKER):
         lines[0] = ""
