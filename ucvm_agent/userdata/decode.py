@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from types import MappingProxyType
 
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import Context, Frozen, Place, Script, freeze
+from ucvm_agent.userdata.context_sh import complete
 from ucvm_agent.userdata.document import Document
 from ucvm_agent.userdata.formats import EXPECTED
 from ucvm_agent.userdata.glidein import add_pilot
@@ -73,7 +75,7 @@ def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
         places=MappingProxyType(dict(places(tree))),
         scripts=_name_scripts([script for document in documents for script in _run_order(document)]),
         problems=problems.listed({part.name: position for position, part in enumerate(parts)}),
-        metadata=found.metadata,
+        metadata=reduce(complete, (document.told for document in documents), found.metadata),
         pickup=found.pickup,
         files=found.files,
         missing=frozenset(missing),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ucvm_agent.sources.base import Found
+from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import Part, Place, Script
 from ucvm_agent.userdata.include import Inclusion
@@ -21,6 +21,7 @@ class Document:
 
     Arguments:
         local: it is a file of this machine, so that it may include others.
+        told: what it says of the instance itself.
         origins: for each part that was included, the part of the document itself that led to it.
     """
 
@@ -30,6 +31,7 @@ class Document:
     inclusion: Inclusion
     keys: Mapping[str, str] | None = None
     local: bool = False
+    told: Metadata = field(default_factory=Metadata)
     missing: dict[str, Place] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ucvm_agent.userdata.amiconfig import parse_sections
 from ucvm_agent.userdata.context import UCERNVM, Part, Place
+from ucvm_agent.userdata.context_sh import is_context, read_context
 from ucvm_agent.userdata.document import Document, Text
 from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
 from ucvm_agent.userdata.glidein import is_pilot, read_pilot
@@ -55,6 +56,11 @@ def _read_piece(container: Piece, document: Document) -> None:
         document.bounds.count_lines(raw.count("\n"), piece.name)
         shown = scrub(raw)
         lines = shown.split("\n")
+        if is_undecided(piece.content_type) and is_context(lines):
+            document.parts.append(Part(piece.name, "text/x-context-sh", shown))
+            if inside := read_context(piece, raw, document):
+                _read_piece(inside, document)
+            continue
         regions = split(lines, None if is_undecided(piece.content_type) else declared)
         document.bounds.count_parts(sum(len(region.spans) for region in regions[1:]), piece.name)
         content_type = piece.content_type or (str(regions[0].format) if regions else "text/plain")
