@@ -106,7 +106,7 @@ async def test_encoded_values(host: Host, encoding: str) -> None:
     """User-data goes on as it is, with the word that it is base64; metadata is needed here."""
 
     def encode(text: str) -> bytes:
-        return base64.encodebytes(gzip.compress(text.encode()) if "+" in encoding else text.encode())
+        return base64.encodebytes(gzip.compress(text.encode(), mtime=0) if "+" in encoding else text.encode())
 
     host.install("vmware-rpctool")
     host.set(metadata=encode(METADATA), metadata_encoding=f"{encoding}\n", vendordata=encode("v"))
