@@ -1,4 +1,4 @@
-"""`write_files` of cloud-config."""
+"""`write_files` of cloud-config, and the files that a platform hands over (references/clouds.md, section 2.2)."""
 
 from __future__ import annotations
 
@@ -170,7 +170,13 @@ class WriteFiles(Contextualizer[WriteFilesOptions]):
     deferred: ClassVar[bool] = False
 
     def plan(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Action]:
-        """Yield the files in their order."""
+        """Yield the files in their order, behind those of the platform that are not written here, too."""
+        if not self.deferred:
+            own = {file.path for file in options.files}
+            for given in context.files:
+                if given.path not in own:
+                    # Nobody says who may read it, and it may be a key.
+                    yield WriteFile(path=given.path, content=given.content, mode=0o600)
         for file in options.files:
             if file.is_known and file.defer is self.deferred:
                 yield _write(file)

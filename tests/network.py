@@ -17,6 +17,8 @@ from typing import Self
 from uuid import uuid4
 
 LINK_LOCAL = "169.254.169.254"
+OPENSTACK_IPV6 = "fe80::a9fe:a9fe"
+GCE_IPV6 = "fd20:ce::254"
 CLOUDSTACK = "10.1.1.1"
 DHCP_SERVER = "10.0.0.1"
 PIN_SERVICE = "10.0.0.9"
@@ -31,10 +33,12 @@ class Network:
 
     Arguments:
         nameserver: of the VM; by default one that never answers.
+        only_ipv6: the VM has no IPv4 address, and no IPv6 one but that of its link.
     """
 
-    def __init__(self, nameserver: str = "10.0.0.53") -> None:
+    def __init__(self, nameserver: str = "10.0.0.53", *, only_ipv6: bool = False) -> None:
         self._nameserver = nameserver
+        self._only_ipv6 = only_ipv6
         self._stack = ExitStack()
         name = uuid4().hex[:8]
         self.vm, self._cloud = f"ucvm-{name}-vm", f"ucvm-{name}-cloud"
@@ -52,7 +56,10 @@ class Network:
             for name in (self.vm, self._cloud):
                 _ip("netns", "add", name)
                 self._stack.callback(_ip, "netns", "delete", name)
-            self._connect()
+            if self._only_ipv6:
+                self._connect_ipv6()
+            else:
+                self._connect()
             self._write_resolver()
             self._stack = self._stack.pop_all()
         return self
@@ -75,6 +82,17 @@ class Network:
         forwarding = "echo 1 > /proc/sys/net/ipv4/ip_forward"
         subprocess.run(["ip", "netns", "exec", self._cloud, "sh", "-c", forwarding], check=True)
 
+    def _connect_ipv6(self) -> None:
+        inside, outside = self._ends
+        for name in (self.vm, self._cloud):
+            # An address is there at once, without asking whether somebody has it.
+            trusting = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"
+            subprocess.run(["ip", "netns", "exec", name, "sh", "-c", trusting], check=True)
+        _ip("link", "add", inside, "netns", self.vm, "type", "veth", "peer", "name", outside, "netns", self._cloud)
+        for name, device in ((self._cloud, outside), (self.vm, inside)):
+            _ip("-n", name, "link", "set", device, "up")
+        _ip("-n", self.vm, "-6", "route", "add", "default", "dev", inside)
+
     def _write_resolver(self) -> None:
         folder = Path("/etc/netns") / self.vm  # where `ip netns exec` takes it from
         folder.mkdir(parents=True)
@@ -83,8 +101,12 @@ class Network:
 
     def serve(self, address: str, module: str, *arguments: str) -> None:
         """Run a server at port 80 of an address of the cloud: `tests.servers.imds`, say."""
-        _ip("-n", self._cloud, "address", "add", f"{address}/32", "dev", "lo")
-        command = [sys.executable, "-m", module, *arguments, "--host", address, "--port", "80"]
+        if ":" in address:
+            _ip("-n", self._cloud, "address", "add", f"{address}/64", "dev", self._ends[1], "nodad")
+        else:
+            _ip("-n", self._cloud, "address", "add", f"{address}/32", "dev", "lo")
+        host = f"{address}%{self._ends[1]}" if address.startswith("fe80:") else address
+        command = [sys.executable, "-m", module, *arguments, "--host", host, "--port", "80"]
         server = subprocess.Popen(
             ["ip", "netns", "exec", self._cloud, *command],
             cwd=REPOSITORY,

@@ -54,7 +54,7 @@ HEAVY = {
     "redis": {"controller/redis_link.py"},
     "boto3": {"aws.py"},
     "s3transfer": {"transfer/schemes/s3.py"},
-    "jinja2": {"userdata/template.py"},
+    "jinja2": {"userdata/jinja.py"},
     "jsonpatch": {"userdata/json_patch.py"},
     "cryptography": {
         "copilot/cipher.py",

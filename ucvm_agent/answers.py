@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ucvm_agent.contextualization import discover, follow
+from ucvm_agent.contextualization import discover, fall_back, follow
 from ucvm_agent.errors import SourceError
 from ucvm_agent.events import Note, State
 
@@ -44,16 +44,17 @@ class Answers:
     async def each(self) -> AsyncIterator[Found]:
         """Yield what the source says, now and whenever it says something new.
 
-        Where no source answers, begin with what the last one said, and keep looking.
+        Where no source answers, begin with what there is without them, and keep looking.
         """
         self._enter(State.DISCOVERING, "")
         try:
             found = await discover(self._settings, self._waiting(), self._asker)
         except SourceError as error:
             remembered = await asyncio.to_thread(self._store.last_context)
-            if remembered:
-                self._store.events.emit(Note(message=f"going by the user-data of an earlier boot: {error}"))
-                yield remembered
+            if instead := await fall_back(self._settings, remembered):
+                whose = "of an earlier boot" if instead is remembered else f"that {instead.source} has"
+                self._store.events.emit(Note(message=f"going by the user-data {whose}: {error}"))
+                yield instead
             else:
                 self._enter(State.DEGRADED, f"no user-data: {error}")
                 self._notify.ready()

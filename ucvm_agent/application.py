@@ -10,8 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import structlog
+
+from ucvm_agent import sources
 from ucvm_agent.cluster.membership import hold_back
 from ucvm_agent.contextualize.apply import Applied, apply
+from ucvm_agent.errors import SourceError
 from ucvm_agent.events import ContextReceived, State
 from ucvm_agent.userdata.context import Problem, Severity
 
@@ -19,7 +23,10 @@ if TYPE_CHECKING:
     from ucvm_agent.contextualization import Prepared
     from ucvm_agent.contextualize.plan import Plan
     from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.base import Found
     from ucvm_agent.store.store import Store
+
+log = structlog.get_logger()
 
 REASON_LENGTH = 500
 """Most characters of the reason that a state carries; `status` and the events hold the rest."""
@@ -47,6 +54,8 @@ async def carry_out(
     plan = prepared.plan
     enter(State.CONTEXTUALIZING, f"user-data from {prepared.found.origin}")
     await asyncio.to_thread(store.keep_context, prepared.found, plan.context.digest, _received(prepared))
+    if prepared.found.to_blank:
+        await _blank(prepared.found, settings)
     applied = await apply(
         hold_back(plan) if prepared.missing else plan,
         prepared.system,
@@ -59,6 +68,14 @@ async def carry_out(
     else:
         enter(*_verdict(plan, applied))
     return applied
+
+
+async def _blank(found: Found, settings: Settings) -> None:
+    """Blank what the platform wants blanked; what fails is done at the next boot."""
+    try:
+        await sources.make(found.source, settings).blank(found.to_blank)
+    except SourceError as error:
+        log.warning("values of the platform are not blanked yet", source=found.source, reason=str(error))
 
 
 def _verdict(plan: Plan, applied: Applied) -> tuple[State, str]:

@@ -275,9 +275,15 @@ async def _discovered(settings: Settings, store: Store | None = None) -> Found:
     Arguments:
         store: remembers what is fetched; a dry run has none.
     """
-    from ucvm_agent.contextualization import discover, include
+    from ucvm_agent.contextualization import discover, fall_back, include
 
-    found = await discover(settings)
+    try:
+        found = await discover(settings)
+    except SourceError:
+        instead = await fall_back(settings)
+        if instead is None:
+            raise
+        found = instead
     if store is not None:
         from ucvm_agent.cluster.completion import recall
 

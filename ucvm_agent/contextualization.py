@@ -102,6 +102,23 @@ async def discover(
     return await _added(found, additions)
 
 
+async def fall_back(settings: Settings, remembered: Found | None = None) -> Found | None:
+    """Return what to go by where no source answers: what one said at an earlier boot, else what others would add to it.
+
+    Arguments:
+        remembered: of an earlier boot; what others add is read anew if that is all it was.
+    """
+    _, additions = _made(settings, None)
+    if remembered is not None and remembered.source not in {source.name for source in additions}:
+        return remembered
+    for source in additions:
+        try:
+            return await source.fetch()
+        except SourceError as error:
+            log.debug("a source adds nothing", source=source.name, reason=str(error))
+    return remembered
+
+
 async def follow(found: Found, settings: Settings, asker: Asker | None) -> AsyncIterator[Found]:
     """Yield what the source says that differs from what it said before, with what others add to it.
 
@@ -193,7 +210,12 @@ def prepare(found: Found, settings: Settings, journal: Journal | None = None) ->
 def _named(found: Found, context: Context) -> Key | None:
     """Return the context of CernVM Online that a context of another source names, if it does (amiconfig's way)."""
     entry = context.entry(NAMED_BY)
-    if found.source == "cernvm_online" or entry is None or not isinstance(entry.value, str):
+    if (
+        found.source == "cernvm_online"
+        or found.overlay is not None
+        or entry is None
+        or not isinstance(entry.value, str)
+    ):
         return None
     from ucvm_agent.sources.cernvm_online import Key
 

@@ -88,13 +88,16 @@ class Ec2(Section):
 class OpenStack(Section):
     """`[sources.openstack]`: the metadata service of OpenStack."""
 
-    endpoints: Names = Field(("http://169.254.169.254",), description="asked at the same time")
+    endpoints: Names = Field(
+        ("http://169.254.169.254", "http://[fe80::a9fe:a9fe%25IFACE]"),
+        description="asked at the same time; IFACE stands for each interface",
+    )
 
 
 class Gce(Section):
     """`[sources.gce]`: the metadata server of Google Compute Engine."""
 
-    endpoint: Url = Field("http://169.254.169.254", description="its address, without a path")
+    endpoints: Names = Field(("http://169.254.169.254", "http://[fd20:ce::254]"), description="asked at the same time")
 
 
 class CloudStack(Section):
@@ -140,6 +143,8 @@ class OpenNebula(Volume):
 
 class VSphere(Volume):
     """`[sources.vsphere]`: guestinfo, or a volume with `user-data.txt`."""
+
+    allow_insecure_seed: bool = Field(False, description="take a seed over plain HTTP, which anybody can forge")
 
 
 class Extra(Volume):
@@ -336,6 +341,7 @@ class Settings(Section):
             "http.verify = false": bool(self.http.url) and not self.http.verify,
             "sources.cernvm_online.insecure = true": self.sources.cernvm_online.insecure,
             "sources.nocloud.allow_insecure_seed = true": self.sources.nocloud.allow_insecure_seed,
+            "sources.vsphere.allow_insecure_seed = true": self.sources.vsphere.allow_insecure_seed,
             "cluster.insecure = true": self.cluster.insecure,
             "include.http = true": self.include.http,
         }

@@ -96,6 +96,8 @@ class MetadataServer:
             return web.Response(status=self.unwanted)
         if "X-Forwarded-For" in request.headers:
             return web.Response(status=403)
+        if "%" in request.host:  # an interface of the VM is no name of a server (RFC 6874, section 4)
+            return web.Response(status=400)
         if self.etag and request.query.get("last_etag") == self.etag:
             self.held.put_nowait(self.etag)
             await self._changed.wait()

@@ -11,7 +11,20 @@ SECTOR = 2048
 FAT_SIZES = {12: 2, 16: 16, 32: 64}
 """MiB; the kind of FAT follows from the number of clusters."""
 
-KINDS = ("rock-ridge", "joliet", "both", "xorriso", "udf-bridge", "udf", "fat12", "fat16", "fat32")
+KINDS = (
+    "rock-ridge",
+    "joliet",
+    "both",
+    "xorriso",
+    "udf-bridge",
+    "udf",
+    "fat12",
+    "fat16",
+    "fat32",
+    "ext2",
+    "ext3",
+    "ext4",
+)
 
 _OPTIONS = {
     "plain": [],
@@ -32,6 +45,9 @@ def make_image(path: Path, files: Mapping[str, bytes], *, kind: str = "both", la
         (tree / name).write_bytes(content)
     if kind.startswith("fat"):
         _make_fat(path, tree, int(kind.removeprefix("fat")), label)
+    elif kind.startswith("ext"):
+        size = 512 + 2 * sum(map(len, files.values())) // 1024 + 4 * len(files)
+        _run("mke2fs", "-q", "-t", kind, "-L", label, "-d", tree, path, f"{size}K")
     elif kind == "xorriso":
         _run("xorriso", "-as", "mkisofs", "-quiet", "-J", "-R", "-V", label, "-o", path, tree)
     else:

@@ -36,7 +36,7 @@ class Cloud:
 
 CLOUDS = {
     "openstack": Cloud(openstack, lambda url: openstack_module.Source(OpenStack(endpoints=(url,))), UUID),
-    "gce": Cloud(gce, lambda url: gce_module.Source(Gce(endpoint=url)), GCE_ID),
+    "gce": Cloud(gce, lambda url: gce_module.Source(Gce(endpoints=(url,))), GCE_ID),
     "azure": Cloud(azure, lambda url: azure_module.Source(Azure(endpoint=url)), VM_ID),
     "cloudstack": Cloud(cloudstack, lambda url: cloudstack_module.Source(CloudStack(routers=(url,))), UUID),
 }

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from contextualizers.write_files import WriteFiles, WriteFilesDeferred, WriteFilesOptions
 from tests.servers.imds import KEY
 from tests.sources.images import make_image
+from ucvm_agent.contextualize.actions import WriteFile
+from ucvm_agent.contextualize.options import read_options
+from ucvm_agent.contextualize.system import System
 from ucvm_agent.errors import SourceAbsent, SourceRefused
 from ucvm_agent.settings import ConfigDrive
-from ucvm_agent.sources.base import Found
+from ucvm_agent.sources.base import Found, PersonalityFile
 from ucvm_agent.sources.configdrive import Source
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.sources.volumes.device import Device
+from ucvm_agent.userdata.decode import decode
 
 UUID = "83679162-1378-4288-a2d4-70e13ec132aa"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA other"
@@ -111,6 +117,41 @@ async def test_odd_metadata_does_not_cost_the_user_data(tmp_path: Path, document
     }
     found = await fetch(tmp_path, files)
     assert (found.user_data, found.metadata.public_keys) == (b"data", ())
+
+
+async def test_files_of_the_personality(tmp_path: Path) -> None:
+    """They are written as those of the user-data are; what is not sound or not there is left out."""
+    entries = [
+        {"path": "/etc/a", "content_path": "/content/0000"},
+        {"path": "/etc/b", "content_path": "content/0001"},
+        {"path": "/etc/gone", "content_path": "/content/0002"},
+        {"path": "/etc/../b", "content_path": "/content/0000"},
+        {"path": "etc/b", "content_path": "/content/0000"},
+        {"path": "/etc/c", "content_path": "/latest/user_data"},
+        {"path": "/etc/c", "content_path": "/content/../latest/user_data"},
+        {"path": ["/etc/c"]},
+        7,
+    ]
+    found = await fetch(
+        tmp_path,
+        {
+            "openstack/latest/meta_data.json": json.dumps({**META_DATA, "files": entries}),
+            "openstack/latest/user_data": "#cloud-config\nwrite_files: [{path: /etc/b, content: mine}]\n",
+            "openstack/content/0000": b"\x00key",
+            "openstack/content/0001": b"b",
+        },
+    )
+    assert found.files == (PersonalityFile("/etc/a", b"\x00key"), PersonalityFile("/etc/b", b"b"))
+    assert "key" not in repr(found.files)
+    context = decode(found)
+    options, _ = read_options("write_files", WriteFilesOptions, context)
+    assert options is not None
+    assert list(WriteFiles().plan(options, context, System(tmp_path))) == [
+        WriteFile(path="/etc/a", content=b"\x00key", mode=0o600),
+        WriteFile(path="/etc/b", content=b"mine"),
+    ]
+    assert list(WriteFilesDeferred().plan(options, context, System(tmp_path))) == []
+    assert context.digest != decode(replace(found, files=())).digest
 
 
 @pytest.mark.parametrize("mark", ["_", "-"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,39 @@ async def test_another_source_gets_the_extra_data_and_its_failure_costs_nothing(
         )
         found = await contextualization.discover(settings)
         assert (found.source, found.user_data, found.extra_data) == ("file", b"data", expected)
+
+
+async def test_extra_data_count_where_no_source_answers(tmp_path: Path) -> None:
+    """What an earlier boot was told goes before, unless it was nothing but such data."""
+    image = make_image(tmp_path / "image", {"cernvm/extra-user-data": b"extra\n"}, kind="ext4")
+    settings = Settings.model_validate(
+        {
+            "sources": {
+                "names": ["file", "extra"],
+                "file": {"path": str(tmp_path / "absent")},
+                "extra": {"device": str(image)},
+            }
+        }
+    )
+    with pytest.raises(SourceAbsent):
+        await contextualization.discover(settings)
+    alone = await contextualization.fall_back(settings)
+    assert alone is not None
+    assert (alone.source, alone.user_data, alone.extra_data) == ("extra", None, b"extra\n")
+    assert await contextualization.fall_back(settings, replace(alone, extra_data=b"older")) == alone
+    earlier = Found("ec2", "http://x", b"data")
+    assert await contextualization.fall_back(settings, earlier) is earlier
+    image.unlink()
+    assert await contextualization.fall_back(settings) is None
+
+
+async def test_partition_of_ext4_is_read_like_a_disc(tmp_path: Path, devices: list[Device]) -> None:
+    """By whoever may read the device; nothing is mounted."""
+    image = make_image(tmp_path / "image", {"cernvm/extra-user-data": b"[cernvm]\n"}, kind="ext4")
+    with loop_device(image) as device:
+        devices.append(Device(device))
+        found = await extra.Source(Extra()).fetch()
+    assert (found.extra_data, found.origin) == (b"[cernvm]\n", f"{device} (extra)")
 
 
 def left_by_bootloader(folder: Path) -> bootloader.Source:

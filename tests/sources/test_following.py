@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.servers.imds import Imds
-from tests.servers.metadata import MetadataServer, gce, openstack
+from tests.servers.metadata import MetadataServer, azure, cloudstack, gce, openstack
+from tests.servers.seed import SeedServer
 from ucvm_agent.errors import SourceUnavailable
-from ucvm_agent.settings import Ec2, File, Gce, OpenStack
-from ucvm_agent.sources import base, ec2, file, following
+from ucvm_agent.settings import Azure, CloudStack, Ec2, File, Gce, NoCloud, OpenStack
+from ucvm_agent.sources import azure as azure_source
+from ucvm_agent.sources import base, ec2, file, following, nocloud
+from ucvm_agent.sources import cloudstack as cloudstack_source
 from ucvm_agent.sources import gce as gce_source
 from ucvm_agent.sources import openstack as openstack_source
 from ucvm_agent.sources.base import Found
 from ucvm_agent.sources.following import follow
+from ucvm_agent.sources.machine import Machine
 
 SHORT = 0.02
 
@@ -87,6 +93,42 @@ async def test_metadata_of_openstack_are_asked_for_again() -> None:
         assert await data(news) == b"two"
 
 
+async def test_metadata_of_azure_are_asked_for_again(tmp_path: Path) -> None:
+    """But CustomData of a medium stand, whatever the service says once that is ejected."""
+    async with azure(b"one") as service:
+        source = azure_source.Source(Azure(endpoint=service.url, device=str(tmp_path / "ejected")))
+        known = await source.fetch()
+        news = follow(source, known, SHORT)
+        service.documents = azure(b"two").documents
+        assert await data(news) == b64encode(b"two")
+        custom = replace(known, origin="/dev/sr0 (CustomData)")
+        assert [found async for found in follow(source, custom, SHORT)] == []
+
+
+async def test_the_router_of_cloudstack_is_asked_again() -> None:
+    """A router that restarts is waited for."""
+    async with cloudstack(b"one") as service:
+        source = cloudstack_source.Source(CloudStack(routers=(service.url,)))
+        news = follow(source, await source.fetch(), SHORT)
+        service.statuses += [503]
+        service.documents = {**service.documents, "/latest/user-data": b"two"}
+        assert await data(news) == b"two"
+
+
+async def test_a_seed_at_a_url_is_read_again(tmp_path: Path) -> None:
+    """A seed in a folder is not."""
+    documents = {"user-data": b"one", "meta-data": b""}
+    async with SeedServer(documents) as server:
+        source = nocloud.Source(NoCloud(seed=server.url, allow_insecure_seed=True), Machine())
+        news = follow(source, await source.fetch(), SHORT)
+        documents["user-data"] = b"two"
+        assert await data(news) == b"two"
+    for name, content in documents.items():
+        (tmp_path / name).write_bytes(content)
+    source = nocloud.Source(NoCloud(seed=str(tmp_path)), Machine())
+    assert [found async for found in follow(source, await source.fetch(), SHORT)] == []
+
+
 def changed(service: MetadataServer, attributes: dict[str, str], etag: str) -> None:
     service.change(gce(attributes).documents, etag)
 
@@ -95,7 +137,7 @@ async def test_gce_holds_the_question_until_something_changes() -> None:
     """So there is but one question until then, and a change of something else is no news."""
     async with asyncio.timeout(20), gce({"user-data": "one"}) as service:
         changed(service, {"user-data": "one"}, "e1")
-        source = gce_source.Source(Gce(endpoint=service.url))
+        source = gce_source.Source(Gce(endpoints=(service.url,)))
         news = follow(source, await source.fetch(), 300)
         waiting = asyncio.ensure_future(data(news))
         assert await service.held.get() == "e1"

@@ -18,7 +18,7 @@ EXPIRED = GOOD_UNTIL_2999.replace("2999", "2001")
 
 
 async def fetch(url: str) -> Found:
-    return await Source(Gce(endpoint=url)).fetch()
+    return await Source(Gce(endpoints=(url,))).fetch()
 
 
 async def test_everything_comes_in_one_request() -> None:

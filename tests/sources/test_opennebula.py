@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contextualizers.ask import OTHER_KEY
 from tests.servers.imds import KEY
 from tests.sources.images import make_image
 from ucvm_agent.errors import SourceAbsent, SourceRefused
@@ -44,6 +45,15 @@ ETH1_IP6='2001:db8::7'
     assert (found.metadata.instance_id, found.metadata.hostname) == ("42-10.0.0.1:5030", "worker-1")
     assert found.metadata.public_keys == (KEY,)
     assert found.metadata.addresses == ("10.0.0.7", "2001:db8::7")
+
+
+@pytest.mark.parametrize("named", ["root.pub", "absent", "../root.pub"])
+async def test_context_of_hepix(tmp_path: Path, named: str) -> None:
+    """It has keys in a variable of its own, or names a file on the medium that holds them."""
+    files = {"context.sh": f"PUBLIC_KEY='{KEY}'\nROOT_PUBKEY={named}\n".encode(), "root.pub": OTHER_KEY.encode()}
+    image = make_image(tmp_path / "context", files, label="CONTEXT")
+    found = await Source(OpenNebula(device=str(image))).fetch()
+    assert found.metadata.public_keys == ((KEY, OTHER_KEY) if named == "root.pub" else (KEY,))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.network import CLOUDSTACK, DHCP_SERVER, LINK_LOCAL, VM, Network
+from tests.network import CLOUDSTACK, DHCP_SERVER, GCE_IPV6, LINK_LOCAL, OPENSTACK_IPV6, VM, Network
 from tests.servers.imds import INSTANCE_ID
 from tests.servers.metadata import GCE_ID, UUID, VM_ID
 
@@ -42,6 +42,18 @@ def test_the_cloud_at_the_link_local_address_is_found_at_once(network: Network, 
     server = ("tests.servers.imds",) if cloud == "ec2" else ("tests.servers.metadata", cloud)
     network.serve(LINK_LOCAL, *server)
     runs = race(network)
+    assert {(run["source"], run["instance_id"]) for run in runs} == {(cloud, instance_id)}
+    assert min(run["seconds"] - run["alone"] for run in runs) <= HANDICAP
+
+
+@pytest.mark.parametrize(
+    ("cloud", "address", "instance_id"), [("openstack", OPENSTACK_IPV6, UUID), ("gce", GCE_IPV6, GCE_ID)]
+)
+def test_the_cloud_of_a_network_without_ipv4_is_found_at_once(cloud: str, address: str, instance_id: str) -> None:
+    """On a link whose name nobody was told, or at an address beyond it."""
+    with Network(only_ipv6=True) as network:
+        network.serve(address, "tests.servers.metadata", cloud)
+        runs = race(network)
     assert {(run["source"], run["instance_id"]) for run in runs} == {(cloud, instance_id)}
     assert min(run["seconds"] - run["alone"] for run in runs) <= HANDICAP
 

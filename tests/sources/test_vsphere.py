@@ -6,13 +6,16 @@ import asyncio
 import base64
 import gzip
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.contextualizers.ask import furnish
 from tests.servers.imds import KEY
+from tests.servers.seed import SeedServer
 from tests.sources.images import make_image
-from ucvm_agent.errors import SourceAbsent, SourceUnavailable
+from ucvm_agent.errors import SourceAbsent, SourceRefused, SourceUnavailable
 from ucvm_agent.settings import VSphere
 from ucvm_agent.sources import guestinfo
 from ucvm_agent.sources.base import MAX_BODY, Found
@@ -30,6 +33,9 @@ OVF = """\
   </PropertySection>
 </Environment>
 """
+
+
+WITHOUT = OVF.replace("user-data", "other")
 
 
 class Host:
@@ -53,6 +59,7 @@ class Host:
 echo "$@" >> {self.programs}/asked
 {before}
 shift {words - 1}
+case "$1" in "info-set "*) set -- $1; echo "$3" > "{self.values}/$2"; exit;; esac
 key=${{1#info-get }}
 if [ -e "{self.values}/$key" ]; then exec cat "{self.values}/$key"; fi
 echo "No value found" >&2
@@ -99,7 +106,7 @@ async def test_encoded_values(host: Host, encoding: str) -> None:
     """User-data goes on as it is, with the word that it is base64; metadata is needed here."""
 
     def encode(text: str) -> bytes:
-        return base64.encodebytes(gzip.compress(text.encode()) if "+" in encoding else text.encode())
+        return base64.encodebytes(gzip.compress(text.encode(), mtime=0) if "+" in encoding else text.encode())
 
     host.install("vmware-rpctool")
     host.set(metadata=encode(METADATA), metadata_encoding=f"{encoding}\n", vendordata=encode("v"))
@@ -177,6 +184,56 @@ async def test_environment_of_ovf(host: Host) -> None:
     assert (found.user_data, found.base64) == (b"IyEvYmluL3NoCg==", True)
     assert (found.metadata.instance_id, found.metadata.hostname) == ("vm-7", "worker-7")
     assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize(("program", "words"), [("vmware-rpctool", 1), ("vmtoolsd", 2)])
+async def test_values_that_are_to_be_blanked(host: Host, program: str, words: int) -> None:
+    """Only those that are there and are ours to blank; asking for them blanks nothing."""
+    host.install(program, words=words)
+    host.set(metadata=f"{METADATA}cleanup-guestinfo: [userdata, vendordata, ovfEnv]\n", userdata="data", ovfEnv=OVF)
+    found = await fetch()
+    assert (found.to_blank, found.spent, found.user_data) == (("userdata",), False, b"data")
+    assert not any("info-set" in line for line in host.asked)
+    await Source(VSphere(), {}).blank(found.to_blank)
+    again = await fetch()
+    assert (again.user_data, again.spent, again.metadata) == (None, True, found.metadata)
+    await Source(VSphere(), {}).blank(["metadata"])
+    assert await fetch() == Found("vsphere", "guestinfo", None)
+    assert (await fetch()).spent
+
+
+async def test_values_are_blanked_only_once_they_are_kept(host: Host, tmp_path: Path) -> None:
+    """A dry run leaves them, and the next boot goes by what was kept."""
+    host.install("vmware-rpctool")
+    user_data = "#cloud-config\nwrite_files: [{path: /srv/note, content: note}]\n"
+    host.set(metadata="cleanup-guestinfo: [userdata, metadata]\n", userdata=user_data)
+    root = furnish(tmp_path / "root", {"/etc/passwd": "root:x:0:0::/:\n", "/etc/group": "root:x:0:\n"}).root
+    for command, text in (("--dry-run", user_data), ("apply", "---\n"), ("apply", "---\n")):
+        words = [sys.executable, "-m", "ucvm_agent", command, "--root", str(root), "--source", "vsphere"]
+        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        printed, _ = await process.communicate()
+        assert process.returncode == 0
+        assert b"write_files" in printed
+        assert (host.values / "guestinfo.userdata").read_text() == text
+
+
+async def test_seed_that_an_environment_names(host: Host, tmp_path: Path) -> None:
+    """It says what the environment does not; plain HTTP has to be allowed."""
+    seed = {"user-data": b"seed", "meta-data": b"instance-id: seed\navailability-zone: z", "vendor-data": b"vendor"}
+    async with SeedServer(seed) as server:
+        for user_data, expected in ((OVF, (b"IyEvYmluL3NoCg==", True)), (WITHOUT, (b"seed", False))):
+            named = user_data.replace(
+                "<PropertySection>",
+                f"""<PropertySection>
+    <Property oe:key="seedfrom" oe:value="{server.url}"/>""",
+            )
+            image = make_image(tmp_path / expected[0].decode()[:4], {"ovf-env.xml": named.encode()})
+            with pytest.raises(SourceRefused, match="forged"):
+                await Source(VSphere(device=str(image))).fetch()
+            found = await Source(VSphere(device=str(image), allow_insecure_seed=True)).fetch()
+            assert (found.user_data, found.base64) == expected
+            assert (found.metadata.instance_id, found.metadata.zone, found.vendor_data) == ("vm-7", "z", b"vendor")
+            assert found.origin == f"{image} and {server.url}"
 
 
 async def test_discs(tmp_path: Path) -> None:

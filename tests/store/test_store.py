@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ucvm_agent.events import ActionEnded, ContextReceived, Note, State, StateChanged
-from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.sources.base import Found, Metadata, PersonalityFile
 from ucvm_agent.store.events import KEPT_EVENTS
 from ucvm_agent.store.journal import JournalEntry
 from ucvm_agent.store.store import Store
@@ -137,6 +137,21 @@ def test_the_last_context_survives_a_restart(store: Store) -> None:
     store.keep_context(found("i-1"), "d", received("i-1"))
     store.close()
     assert Store(store.path, "boot-2").last_context() == found("i-1")
+
+
+def test_all_that_a_source_gave_is_kept(store: Store) -> None:
+    """Also if the same comes twice; with a context its files go, too."""
+    files = (PersonalityFile("/etc/a", b"\0"), PersonalityFile("/etc/b", b""))
+    given = replace(
+        found("i-1"), vendor_data=b"v", extra_data=b"e", pickup=b"p", overlay=b"o", files=files, to_blank=("userdata",)
+    )
+    for digest in ("d", "d"):
+        store.keep_context(given, digest, received("i-1"))
+    assert store.last_context() == given
+    for digest in ("1", "2", "3"):
+        store.keep_context(found("i-1"), digest, received("i-1"))
+    with closing(sqlite3.connect(store.path)) as db:
+        assert db.execute("SELECT count(*) FROM context_files").fetchone() == (0,)
 
 
 def test_the_journal_entry_and_its_event_are_one(store: Store) -> None:

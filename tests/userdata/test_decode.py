@@ -48,6 +48,16 @@ def test_the_user_overrules_the_vendor() -> None:
     assert context.problems == ()
 
 
+def test_the_context_that_the_user_data_name_overrules_them_and_costs_nothing_of_the_rest() -> None:
+    """Not the vendor's part either; extra user-data overrule it in turn."""
+    texts = [b"#cloud-config\n" + b"".join(b"%d: %d\n" % (key, n) for key in range(n, 4)) for n in range(4)]
+    vendor, user, overlay, extra = texts
+    found = Found("file", "test", base64.b64encode(user), vendor, base64=True, overlay=overlay, extra_data=extra)
+    context = decode(found)
+    assert values(context) == {str(key): key for key in range(4)}
+    assert [part.name for part in context.parts] == ["vendor-data", "user-data", "online-user-data", "extra-user-data"]
+
+
 @pytest.mark.parametrize("data", [b"\x00\x01\x02\x03", bytes(range(256)), b"\x89PNG\r\n\x1a\n" + b"\xff\xfe\xfd" * 99])
 def test_binary_data_are_one_error(read: Decode, data: bytes) -> None:
     """And no exception."""

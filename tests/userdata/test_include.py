@@ -123,6 +123,15 @@ def test_only_a_local_file_leads_to_local_files() -> None:
     assert [include.local for include in read(text).includes] == [False, False]
 
 
+def test_what_the_local_file_names_elsewhere_is_not_local() -> None:
+    """A context of CernVM Online over it reaches no file of this machine."""
+    found = Found("file", "test", b"#include file:///a\n", overlay=b"#include file:///b\n")
+    assert [(include.url, include.local) for include in decode(found).includes] == [
+        ("file:///a", True),
+        ("file:///b", False),
+    ]
+
+
 @given(st.text())
 def test_any_text_after_the_marker_is_read(text: str) -> None:
     """Without any exception."""

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.userdata.conftest import findings, values
+from ucvm_agent.errors import BoundExceeded
 from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.userdata.bounds import MAX_TEMPLATES
 from ucvm_agent.userdata.context import Context, Severity
 from ucvm_agent.userdata.decode import decode
+from ucvm_agent.userdata.jinja import fill
 
 METADATA = Metadata(instance_id="i-1", hostname="worker-1", region="eu-1", zone="eu-1a", public_keys=("ssh-rsa A",))
 
@@ -85,6 +88,33 @@ def test_a_template_reaches_nothing_but_its_data(expression: str) -> None:
     assert "class '" not in str(values(context))
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "{% set x = namespace(t='xxxxxxxx') %}{% for a in range(99) %}{% set x.t = x.t ~ x.t %}{% endfor %}",
+        "{{ 'x' | center(99999999999) }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    ],
+)
+def test_a_template_that_wants_all_memory_is_an_error(loop: str) -> None:
+    """It takes none of the agent's."""
+    assert [severity for severity, _, _ in findings(read(f"#cloud-config\n{loop}\n"))] == [Severity.ERROR]
+
+
+def test_a_template_that_computes_for_ever_is_ended() -> None:
+    """Though it never yields anything that could be counted."""
+    with pytest.raises(BoundExceeded, match="too much time") as caught:
+        read("#cloud-config\n{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}\n")
+    assert caught.value.where == "user-data:1"
+
+
+def test_number_of_templates_is_bounded() -> None:
+    """Each may take its time."""
+    text = "#cloud-config-archive\n" + "- '## template: jinja'\n" * (MAX_TEMPLATES + 1)
+    with pytest.raises(BoundExceeded, match="templates"):
+        decode(Found("ec2", "test", text.encode()))
+
+
 def test_only_some_formats_can_be_templates() -> None:
     """As in cloud-init."""
     context = read("[cernvm]\na=b\n")
@@ -94,4 +124,5 @@ def test_only_some_formats_can_be_templates() -> None:
 @given(st.text(alphabet="{}%#v1.ab|'\"\n -"))
 def test_any_template_is_read(text: str) -> None:
     """Without any exception."""
-    read(f"#cloud-config\n{text}")
+    filled = fill(text, {"v1": {"a": "b"}})
+    assert (filled.text is None) == bool(filled.failure)

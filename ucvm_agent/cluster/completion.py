@@ -7,13 +7,9 @@ user-data is contextualized again with more in it; the journal lets that do only
 from __future__ import annotations
 
 import asyncio
-from binascii import a2b_base64
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import structlog
 
 from ucvm_agent.cluster.membership import announce, join
 from ucvm_agent.errors import SourceUnavailable
@@ -28,15 +24,27 @@ if TYPE_CHECKING:
     from ucvm_agent.sources.cernvm_online import Key
     from ucvm_agent.store.store import Store
 
-log = structlog.get_logger()
-
 
 def recall(found: Found, store: Store) -> Found:
-    """Return what was found, with the context of CernVM Online that it named at an earlier boot, if it did."""
+    """Return what was found, with what an earlier boot got that this one cannot.
+
+    That is what the platform wanted blanked, or the context of CernVM Online that the user-data name.
+    """
     last = store.last_context()
-    if last is None or found.source == Source.name or last.source != Source.name or not found.user_data:
+    if last is None:
         return found
-    return _over(found, last) if last.vendor_data == _raw(found) else found
+    if found.user_data is None and found.spent and _is_blanked(last, found):
+        return replace(last, extra_data=found.extra_data, pickup=found.pickup)
+    if last.overlay is None or found.user_data is None or found.overlay is not None:
+        return found
+    same = (found.user_data, found.base64) == (last.user_data, last.base64)
+    return _overlaid(found, last, last.overlay) if same else found
+
+
+def _is_blanked(last: Found, found: Found) -> bool:
+    """Tell whether what is blank now is what we were told to blank, of the same instance as far as it says."""
+    same = found.metadata.instance_id in ("", last.metadata.instance_id)
+    return bool(last.to_blank) and last.source == found.source and same
 
 
 async def complete(
@@ -56,7 +64,9 @@ async def complete(
     """
     if prepared.named is not None:
         source = Source(settings.sources.cernvm_online, store.path.parent)
-        return _over(prepared.found, await _fetch(source, prepared.named, settings, enter))
+        online = await _fetch(source, prepared.named, settings, enter)
+        online = replace(online, origin=f"{prepared.found.origin} and {online.origin}")
+        return _overlaid(prepared.found, online, online.user_data)
     if (membership := prepared.membership) is None:
         return None
     if await join(membership, prepared.missing, settings.cluster, store):
@@ -91,19 +101,8 @@ async def _fetch(source: Source, key: Key, settings: Settings, enter: Callable[[
     return answers[0]
 
 
-def _over(found: Found, online: Found) -> Found:
-    """Lay a context of CernVM Online over the user-data that names it, which is handled first and overruled."""
-    if found.vendor_data:
-        log.warning("vendor data have no effect beside the context that the user-data names", source=found.source)
-    keys = dict.fromkeys((*found.metadata.public_keys, *online.metadata.public_keys))
-    return replace(
-        online, vendor_data=_raw(found), base64=False, metadata=replace(found.metadata, public_keys=tuple(keys))
-    )
-
-
-def _raw(found: Found) -> bytes:
-    data = found.user_data or b""
-    if found.base64:
-        with suppress(ValueError):
-            return a2b_base64(b"".join(data.split()), strict_mode=True)
-    return data
+def _overlaid(found: Found, online: Found, user_data: bytes | None) -> Found:
+    """Return what was found with the user-data, keys and origin of the context of CernVM Online that it names."""
+    keys = tuple(dict.fromkeys((*found.metadata.public_keys, *online.metadata.public_keys)))
+    metadata = replace(found.metadata, public_keys=keys)
+    return replace(found, origin=online.origin, overlay=user_data or b"", metadata=metadata)

@@ -28,6 +28,7 @@ _SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "ma
         "azure_medium",
         "following",
         "guestinfo",
+        "interfaces",
         "nocloud_seed",
         "online_context",
         "online_service",

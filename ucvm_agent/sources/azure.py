@@ -6,6 +6,7 @@ References/clouds.md, section 1 (how the machine tells) and 2.5 (the two texts a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from ucvm_agent.sources.azure_medium import read_medium
 from ucvm_agent.sources.base import Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_instance_id, sound_keys
 from ucvm_agent.sources.documents.lenient import Document, Text, read_json
+from ucvm_agent.sources.following import poll
 from ucvm_agent.sources.identity import with_instance_id
 from ucvm_agent.sources.service import PROBE_TIMEOUT, Answer, PassingFault, Service
 
@@ -33,6 +35,8 @@ VERSIONS = ("2021-08-01&extended=true", "2019-06-01")
 """The newest one that we know has userData; the other one is for hosts that do not know it."""
 TOTAL_TIMEOUT = 30.0
 """Seconds for one request; the service is a slow one."""
+CUSTOM_DATA = "(CustomData)"
+"""What the origin says of user-data that are not the service's."""
 PASSING = RETRYABLE | {404, 410}
 """On Azure, "not there" means "not yet"."""
 MAX_DOCUMENT = 1024 * 1024
@@ -132,7 +136,13 @@ class Source(base.Source):
                 raise service
             return service
         metadata = service.metadata if isinstance(service, Found) else medium.metadata
-        return await with_instance_id(replace(medium, origin=f"{medium.origin} (CustomData)", metadata=metadata))
+        return await with_instance_id(replace(medium, origin=f"{medium.origin} {CUSTOM_DATA}", metadata=metadata))
+
+    async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Ask again after each pause for userData; CustomData never change, and their medium may be ejected by now."""
+        if CUSTOM_DATA not in known.origin:
+            async for found in poll(self, pause):
+                yield found
 
     async def _from_service(self) -> Found:
         async with http.session(total=self._timeout, link_local=True) as session:

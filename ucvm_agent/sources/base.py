@@ -7,7 +7,7 @@ a heavy library, since the dry run of a local file passes through it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -58,6 +58,14 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonalityFile:
+    """A file that the platform hands over to be written (references/clouds.md, section 2.2: `files`)."""
+
+    path: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a source answered.
 
@@ -66,8 +74,12 @@ class Found:
         origin: where exactly, for people: a URL without credentials, a device, a path.
         user_data: the raw bytes; None if the instance exists but has none (not the same as no source).
         vendor_data: the platform owner's own user-data, handled first and overruled by `user_data`.
+        overlay: user-data of CernVM Online that `user_data` name, handled after them and overruling them.
         extra_data: user-data of local media, handled last, which overrules all other.
         pickup: an archive of local media that is unpacked over the system.
+        files: to be written; trusted as the user-data are.
+        to_blank: names of values that the platform wants blanked once they are kept (`Source.blank`).
+        spent: values of the platform are blank, so what was kept of them counts if it was us.
         base64: the platform says that `user_data` is base64 (never a guess).
         metadata: the instance.
         included: what the user-data include from elsewhere, by URL, as far as it was fetched.
@@ -82,6 +94,10 @@ class Found:
     extra_data: bytes | None = field(default=None, repr=False)
     pickup: bytes | None = field(default=None, repr=False)
     included: Mapping[str, Fetched] = field(default_factory=dict, repr=False, compare=False)
+    overlay: bytes | None = field(default=None, repr=False)
+    files: tuple[PersonalityFile, ...] = ()
+    to_blank: tuple[str, ...] = ()
+    spent: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +166,13 @@ class Source(ABC):
             SourceError: nothing can be added; the other's answer counts as it is.
         """
         return found
+
+    async def blank(self, keys: Iterable[str]) -> None:  # noqa: B027 - most platforms want nothing blanked
+        """Blank values of the platform, as it wants it (`Found.to_blank`); only called once they are kept.
+
+        Raises:
+            SourceError: they are still there.
+        """
 
     async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
         """Yield answers as they appear; `following.py` drops those that are not new.

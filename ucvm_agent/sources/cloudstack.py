@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from ucvm_agent import http
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_keys
+from ucvm_agent.sources.following import poll
 from ucvm_agent.sources.imds import MetadataService
 from ucvm_agent.sources.routers import dhcp_servers, gateways, look_up
 from ucvm_agent.sources.service import PROBE_TIMEOUT, Service, first_of
@@ -76,6 +77,10 @@ class Source(base.Source):
             user_data = await service.get("user-data", limit=MAX_BODY)
             metadata = await _read_metadata(service)
         return Found(source=self.name, origin=service.url("user-data"), user_data=user_data, metadata=metadata)
+
+    def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Ask again after each pause: the router tells of nothing by itself."""
+        return poll(self, pause)
 
     def _known(self) -> list[str]:
         return [*dhcp_servers(self._root), *gateways(self._root), FIRST][:MAX_ROUTERS]

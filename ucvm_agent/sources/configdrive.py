@@ -14,7 +14,7 @@ from ucvm_agent.sources import base
 from ucvm_agent.sources.base import Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_instance_id, sound_keys
 from ucvm_agent.sources.documents.lenient import Document, Text, Texts, read_json
-from ucvm_agent.sources.documents.openstack import VERSIONS, read_metadata, read_vendor_data
+from ucvm_agent.sources.documents.openstack import VERSIONS, read_files, read_metadata, read_vendor_data
 from ucvm_agent.sources.identity import with_instance_id
 from ucvm_agent.sources.volumes.search import Wanted, search
 from ucvm_agent.sources.volumes.superblock import FileSystem
@@ -78,7 +78,8 @@ def _openstack(volume: Volume) -> Found | None:
     own = volume.read(f"{folder}/user_data")
     vendor = [volume.read(f"{folder}/{name}.json") for name in ("vendor_data", "vendor_data2")]
     metadata = read_metadata(meta_data, volume.read(f"{folder}/network_data.json"))
-    return _found(user_data if own is None else own, metadata, read_vendor_data(*vendor))
+    files = read_files(meta_data, lambda path: volume.read(f"openstack/{path}"))
+    return replace(_found(user_data if own is None else own, metadata, read_vendor_data(*vendor)), files=files)
 
 
 def _cloudstack(volume: Volume) -> Found | None:

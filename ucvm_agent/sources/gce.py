@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,9 +21,11 @@ from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_instance_id, sound_keys
 from ucvm_agent.sources.documents.lenient import Document, Text, read_json
-from ucvm_agent.sources.service import PROBE_TIMEOUT, PassingFault, Service
+from ucvm_agent.sources.service import PROBE_TIMEOUT, PassingFault, Service, first_of
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from ucvm_agent.settings import Gce
     from ucvm_agent.sources.machine import Machine
 
@@ -99,26 +101,29 @@ class Source(base.Source):
 
     async def fetch(self) -> Found:
         """Ask for the whole tree; only an answer that says it is Google's counts."""
-        found, _ = await self._read(PATH, self._timeout)
+        found, _, _ = await self._read(PATH, self._settings.endpoints, self._timeout)
         return found
 
     async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
         """Let the server hold each question until something has changed; the first one is answered at once."""
-        etag = "0"
+        etag, endpoints = "0", self._settings.endpoints
         while pause:
             path = f"{PATH}&wait_for_change=true&last_etag={quote(etag)}&timeout_sec={HOLD_SECONDS}"
-            found, etag = await self._read(path, HOLD_SECONDS + self._timeout)
+            found, etag, endpoint = await self._read(path, endpoints, HOLD_SECONDS + self._timeout)
+            endpoints = (endpoint,)
             yield found
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _read(self, path: str, seconds: float) -> tuple[Found, str]:
-        """Return what the server has, and the tag of this version of it."""
+    async def _read(self, path: str, endpoints: Sequence[str], seconds: float) -> tuple[Found, str, str]:
+        """Return what the server has, the tag of this version of it, and the endpoint that answered."""
         async with http.session(total=seconds, link_local=True) as session:
-            service = Service(
-                session, self._settings.endpoint, headers={FLAVOR: GOOGLE}, setting="sources.gce.endpoint"
-            )
-            body, etag = await retry(lambda: self._ask(service, path), on=PassingFault)
-        return self._found(read_json(Tree, body, PATH), service), etag
+            calls = [self._read_at(session, endpoint, path) for endpoint in endpoints]
+            return await first_of(calls, same=True)
+
+    async def _read_at(self, session: aiohttp.ClientSession, endpoint: str, path: str) -> tuple[Found, str, str]:
+        service = Service(session, endpoint, headers={FLAVOR: GOOGLE}, setting="sources.gce.endpoints")
+        body, etag = await retry(lambda: self._ask(service, path), on=PassingFault)
+        return self._found(read_json(Tree, body, PATH), service), etag, endpoint
 
     async def _ask(self, service: Service, path: str) -> tuple[bytes, str]:
         within = None if self.detected else PROBE_TIMEOUT

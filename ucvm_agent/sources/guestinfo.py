@@ -25,7 +25,9 @@ TRIES = 2
 TOOLS = (("vmware-rpctool",), ("vmtoolsd", "--cmd"))
 """The programs that ask the host, in the order of preference, without the question."""
 
-_UNSET = ("", "---")
+BLANK = "---"
+"""What a value is overwritten with, since it cannot be taken away."""
+
 _BASE64 = frozenset({"base64", "b64"})
 _PACKED = frozenset({"gzip+base64", "gz+b64"})
 
@@ -66,9 +68,13 @@ class Guestinfo:
 
     Arguments:
         environment: of the process; a container gets its values there.
+
+    Attributes:
+        blanked: keys that were asked for and turned out to be overwritten.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.blanked: set[str] = set()
         self._environment = os.environ if environment is None else environment
 
     @property
@@ -83,10 +89,21 @@ class Guestinfo:
             SourceAbsent: there is no program to ask the host with. SourceUnavailable: the host does not answer.
         """
         text = await self._read(key)
-        if text is None or text.strip().decode(errors="replace") in _UNSET:
+        word = (text or b"").strip().decode(errors="replace")
+        if word == BLANK:
+            self.blanked.add(key)
+        if text is None or word in ("", BLANK):
             return None
         encoding = await self._read(f"{key}.encoding") or b""
         return Value(text, encoding.decode(errors="replace").strip().lower())
+
+    async def blank(self, key: str) -> None:
+        """Overwrite the value of `guestinfo.KEY`.
+
+        Raises:
+            SourceAbsent, SourceUnavailable: see `get`.
+        """
+        await _ask_host(f"info-set guestinfo.{key} {BLANK}")
 
     async def _read(self, key: str) -> bytes | None:
         name = f"VMX_GUESTINFO_{key.upper()}"

@@ -7,6 +7,7 @@ settings name, then seed folders and volumes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from ucvm_agent.sources import base
 from ucvm_agent.sources.base import Candidate, Found
 from ucvm_agent.sources.claims import sound_hostname, sound_instance_id
 from ucvm_agent.sources.documents.meta_data import read_meta_data
+from ucvm_agent.sources.following import poll
 from ucvm_agent.sources.machine import Machine
-from ucvm_agent.sources.nocloud_seed import Named, Seed, complete, read_folder, read_named, read_seed
+from ucvm_agent.sources.nocloud_seed import HTTP, Named, Seed, complete, read_folder, read_named, read_seed
 from ucvm_agent.sources.volumes.search import Wanted, search
 from ucvm_agent.sources.volumes.superblock import FileSystem
 from ucvm_agent.sources.volumes.volume import Volume
@@ -82,6 +84,12 @@ class Source(base.Source):
             hostname=sound_hostname(values.get("local-hostname", "")) or meta.metadata.hostname,
         )
         return Found(self.name, seed.shown, seed.user_data, seed.vendor_data, metadata=metadata)
+
+    async def changes(self, known: Found, pause: float) -> AsyncGenerator[Found, None]:
+        """Ask again after each pause if the seed is at a URL; folders and volumes are those of this boot."""
+        if known.origin.startswith(HTTP):
+            async for found in poll(self, pause):
+                yield found
 
     async def _seed(self, machine: Machine, named: Named | None) -> Seed:
         if self._settings.device:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LONG_NAMES = {"s": "seedfrom", "i": "instance-id", "h": "local-hostname"}
 _SEED = re.compile(r"ds=nocloud(?:-net)?(?:;(?P<values>\S*))?", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"__dmi\.([\w-]+)__")
-_HTTP = ("http://", "https://")
+HTTP = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def read_seed(place: str, *, allow_insecure: bool) -> Seed:
     Raises:
         SourceAbsent: there is no seed. SourceRefused: it may not be used. SourceUnavailable: it does not answer.
     """
-    if place.startswith(_HTTP):
+    if place.startswith(HTTP):
         return await _read_url(place, allow_insecure=allow_insecure)
     if "://" in place and not place.startswith("file://"):
         hint = "use https://, file:// or a path"
@@ -127,7 +127,7 @@ def complete(origin: str, documents: dict[str, bytes | None]) -> Seed:
 
 async def _read_url(place: str, *, allow_insecure: bool) -> Seed:
     if place.startswith("http://") and not allow_insecure:
-        hint = "serve it over https, or set sources.nocloud.allow_insecure_seed"
+        hint = "serve it over https, or set allow_insecure_seed of this source"
         raise SourceRefused("a seed over plain HTTP can be forged", where=_shown(place), hint=hint)
     from ucvm_agent import http
 
@@ -168,7 +168,7 @@ async def _get(session: aiohttp.ClientSession, url: str) -> bytes | None:
 
 def _shown(place: str) -> str:
     """Return a place without what may be a secret in a URL."""
-    if not place.startswith(_HTTP):
+    if not place.startswith(HTTP):
         return place
     from ucvm_agent.http import without_secrets
 

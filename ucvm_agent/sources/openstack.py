@@ -6,6 +6,7 @@ uuid, never the `i-…` of the EC2 dialect beside it, so this source goes before
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found
 from ucvm_agent.sources.documents.openstack import VERSIONS, read_metadata, read_vendor_data
 from ucvm_agent.sources.following import poll
+from ucvm_agent.sources.interfaces import link_local_interfaces, on_each_interface
 from ucvm_agent.sources.service import PROBE_TIMEOUT, Service, first_of, together
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _ASSET_TAGS = _PRODUCTS | {"OpenTelekomCloud", "SAP CCloud VM", "HUAWEICLOUD", "
 
 
 class Source(base.Source):
-    """User-data from `http://169.254.169.254/openstack/VERSION/user_data`.
+    """User-data from `http://169.254.169.254/openstack/VERSION/user_data` and its IPv6 sister on each link.
 
     Arguments:
         timeout: seconds for one request.
@@ -53,12 +55,13 @@ class Source(base.Source):
 
     async def fetch(self) -> Found:
         """Ask all endpoints for their versions, and the first that answers for everything at once."""
+        interfaces = await asyncio.to_thread(link_local_interfaces)
         async with http.session(total=self._timeout, link_local=True) as session:
             services = [
                 Service(session, endpoint, setting="sources.openstack.endpoints")
-                for endpoint in self._settings.endpoints
+                for endpoint in on_each_interface(self._settings.endpoints, interfaces)
             ]
-            service, version = await first_of([self._connect(service) for service in services])
+            service, version = await first_of([self._connect(service) for service in services], same=True)
             self.reached = True
             return await self._read(service, f"/openstack/{version}")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -30,6 +32,7 @@ PROBE_TIMEOUT = 2.0
 METADATA_TRIES = 3
 """Tries for metadata beside user-data: good to have, not worth a slow start."""
 _MISSING = (404, 405)
+_WITH_INTERFACE = re.compile(r"\w+://(\[[0-9A-Fa-f:.]+)%25[^\]/]+(\][^/]*)")
 _FORBIDDEN = "the metadata service is switched off or forbidden for this instance"
 
 
@@ -56,7 +59,8 @@ class Service:
 
     Arguments:
         session: made with `http.session(link_local=True)`.
-        endpoint: its URL without a path.
+        endpoint: its URL without a path; the interface of a link-local address is written as RFC 6874 wants it
+            (`http://[fe80::1%25eth0]`).
         headers: of each request.
         passing: statuses that tell of a passing fault.
         setting: where a wrong endpoint is corrected.
@@ -71,9 +75,11 @@ class Service:
         passing: frozenset[int] = RETRYABLE,
         setting: str = "",
     ) -> None:
-        self.endpoint = endpoint.rstrip("/")
+        self.endpoint = endpoint.rstrip("/").replace("%25", "%")  # aiohttp takes the interface without escapes
         self._session = session
-        self._headers = headers or {}
+        # The name of an interface means nothing to a server, and RFC 6874 says not to send it.
+        host = {"Host": match[1] + match[2]} if (match := _WITH_INTERFACE.match(endpoint)) else {}
+        self._headers = {**(headers or {}), **host}
         self._passing = passing
         self._setting = setting
 
@@ -199,20 +205,23 @@ async def together(*calls: Coroutine[object, object, T]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def first_of(calls: Sequence[Coroutine[object, object, T]]) -> T:
+async def first_of(calls: Sequence[Coroutine[object, object, T]], *, same: bool = False) -> T:
     """Run calls at the same time, return the result of the first that succeeds, and cancel the others.
+
+    Arguments:
+        same: all ask the same service, so one that says who it is not speaks for those that are dark.
 
     Raises:
         SourceError: none succeeded; tells the reason of each.
     """
-    failures: list[SourceError] = []
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         for ended in asyncio.as_completed(tasks):
-            try:
+            with suppress(SourceError):
                 return await ended
-            except SourceError as error:
-                failures.append(error)
+        failures = [error for task in tasks if isinstance(error := task.exception(), SourceError)]
+        if same and any(isinstance(failure, SourceAbsent) for failure in failures):
+            failures = [failure for failure in failures if isinstance(failure, SourceAbsent)]
     finally:
         for task in tasks:
             task.cancel()

@@ -140,6 +140,16 @@ MIGRATIONS: tuple[str, ...] = (
         reason TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE contexts ADD COLUMN overlay BLOB;
+    ALTER TABLE contexts ADD COLUMN to_blank TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE context_files (
+        digest TEXT NOT NULL REFERENCES contexts (digest) ON DELETE CASCADE,
+        path TEXT NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (digest, path)
+    ) STRICT;
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from ucvm_agent.errors import StoreError
 from ucvm_agent.events import Body, Event, State, StateChanged
-from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.sources.base import Found, Metadata, PersonalityFile
 from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
 from ucvm_agent.store.jobs import JobBook
@@ -113,7 +113,8 @@ class Store:
             if old and instance_id and old != instance_id:
                 db.execute("UPDATE machine SET machine_id = ?", (str(uuid.uuid4()),))
             db.execute(
-                "INSERT OR REPLACE INTO contexts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO contexts (digest, source, origin, received, metadata, base64, user_data,"
+                " vendor_data, extra_data, pickup, overlay, to_blank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     digest,
                     found.source,
@@ -125,7 +126,13 @@ class Store:
                     found.vendor_data,
                     found.extra_data,
                     found.pickup,
+                    found.overlay,
+                    json.dumps(found.to_blank),
                 ),
+            )
+            db.executemany(
+                "INSERT INTO context_files VALUES (?, ?, ?)",
+                ((digest, file.path, file.content) for file in found.files),
             )
             db.execute(
                 "UPDATE machine SET context = ?, instance_id = ?, source = ?, origin = ?",
@@ -141,11 +148,14 @@ class Store:
     def last_context(self) -> Found | None:
         """Return what the last source gave, if there was one."""
         row = self._database.row(
-            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata, extra_data, pickup"
-            " FROM contexts c JOIN machine ON context = digest"
+            "SELECT c.source, c.origin, user_data, vendor_data, base64, metadata, extra_data, pickup, overlay,"
+            " to_blank, digest FROM contexts c JOIN machine ON context = digest"
         )
         if row is None:
             return None
+        with self._database.transaction() as db:
+            files = db.execute("SELECT path, content FROM context_files WHERE digest = ? ORDER BY path", (row[10],))
+            kept = tuple(PersonalityFile(path, content) for path, content in files)
         return Found(
             source=row[0],
             origin=row[1],
@@ -155,6 +165,9 @@ class Store:
             metadata=TypeAdapter(Metadata).validate_json(row[5]),
             extra_data=row[6],
             pickup=row[7],
+            overlay=row[8],
+            to_blank=tuple(json.loads(row[9])),
+            files=kept,
         )
 
     # Keys of the cluster

@@ -19,6 +19,9 @@ MAX_DEPTH = 32
 MAX_PARTS = 1_000
 """Most parts of a document, whatever they hold, and most changes of format in one text."""
 
+MAX_TEMPLATES = 20
+"""Most templates, each of which may take some seconds."""
+
 MAX_LINES = 250_000
 """Most lines of all pieces together."""
 
@@ -39,7 +42,7 @@ class Bounds:
 
     def __init__(self, prefix: str = "") -> None:
         self._left = {"bytes": MAX_UNPACKED, "inflated": MAX_INFLATED, "parts": MAX_PARTS, "containers": MAX_PARTS}
-        self._left |= {"lines": MAX_LINES, "values": MAX_VALUES}
+        self._left |= {"lines": MAX_LINES, "values": MAX_VALUES, "templates": MAX_TEMPLATES}
         self._prefix = prefix
         self._named = 0
         self._names: set[str] = set()
@@ -67,6 +70,10 @@ class Bounds:
     def count_parts(self, count: int, where: str) -> None:
         """Count parts, whatever they hold."""
         self._take("parts", count, f"has more than {MAX_PARTS:,} parts", where)
+
+    def count_templates(self, count: int, where: str) -> None:
+        """Count templates that are filled in."""
+        self._take("templates", count, f"has more than {MAX_TEMPLATES} templates", where)
 
     def check_depth(self, depth: int, where: str) -> None:
         """Check the number of layers around a piece."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from ucvm_agent.sources.base import Metadata
+from ucvm_agent.sources.base import Metadata, PersonalityFile
 
 Scalar = str | int | float | bool | None
 Frozen = Scalar | tuple["Frozen", ...] | Mapping[str, "Frozen"]
@@ -135,12 +135,13 @@ class Context:
     """One user-data, decoded.
 
     Arguments:
-        digest: SHA-256 of the raw user-data in hex (with vendor data, extra user-data, pickup archive and all that they
-            include after it, where there are any); names the context everywhere.
+        digest: SHA-256 of the raw user-data in hex (with all else that the source gave and that they include after it,
+            where there is any); names the context everywhere.
         values: the tree of values, see the module's docstring.
         places: for each path in `values` (inner ones too) where it was written.
         problems: in the order of the text.
         pickup: an archive that came on a local medium, to be unpacked over the system.
+        files: that the platform hands over to be written.
         missing: keys of the cluster that the user-data waits for (`placeholders.py`).
         includes: what is still missing of it; empty once all of it is there, or is known not to be had.
     """
@@ -153,6 +154,7 @@ class Context:
     problems: tuple[Problem, ...] = ()
     metadata: Metadata = field(default_factory=Metadata)
     pickup: bytes | None = field(default=None, repr=False)
+    files: tuple[PersonalityFile, ...] = ()
     missing: frozenset[str] = frozenset()
     includes: tuple[Include, ...] = ()
 

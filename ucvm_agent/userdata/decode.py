@@ -2,7 +2,7 @@
 
 A document is unpacked into pieces (`unpack.py`), each piece is cut into regions of one format (`split.py`), and
 each region is read by the module of its format (`reading.py`). The vendor's document comes first, the user's
-overrules it, and extra user-data overrules both.
+overrules it, then comes the one of CernVM Online that the user's names, and extra user-data overrule all.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from types import MappingProxyType
 
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import Context, Frozen, Place, Script, freeze
+from ucvm_agent.userdata.context_sh import complete
 from ucvm_agent.userdata.document import Document
 from ucvm_agent.userdata.formats import EXPECTED
 from ucvm_agent.userdata.glidein import add_pilot
@@ -26,6 +28,7 @@ from ucvm_agent.userdata.scripts import rename
 from ucvm_agent.userdata.written import Tree, add_sections, places, plain
 
 USER_DATA, VENDOR_DATA, EXTRA_DATA = "user-data", "vendor-data", "extra-user-data"
+OVERLAY = "online-user-data"
 
 _LOCAL_SOURCES = ("file",)
 """Sources whose user-data are a file that somebody on this machine has chosen."""
@@ -43,18 +46,21 @@ def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
         BoundExceeded: it is larger or deeper, or has more parts, lines or values than the bounds allow.
     """
     problems = Problems()
-    inclusion = Inclusion(found.included, local=found.source in _LOCAL_SOURCES)
-    documents = [Document(found, Bounds(prefix), problems, inclusion, keys) for prefix in ("vendor-", "", "extra-")]
-    vendor, user, extra = documents
+    inclusion = Inclusion(found.included)
+    prefixes = ("vendor-", "", "online-", "extra-")
+    documents = [Document(found, Bounds(prefix), problems, inclusion, keys) for prefix in prefixes]
+    vendor, user, overlay, extra = documents
+    user.local = found.source in _LOCAL_SOURCES
     read_document(vendor, VENDOR_DATA, found.vendor_data, base64=False)
     read_document(user, USER_DATA, found.user_data, base64=found.base64)
+    read_document(overlay, OVERLAY, found.overlay, base64=False)
     read_document(extra, EXTRA_DATA, found.extra_data, base64=False)
     tree: Tree = {}
     for document in documents:
         tree = Mergers().merge(tree, document.config)
     for document in documents:
         add_sections(tree, document.sections)
-    if pilot := user.pilot or vendor.pilot or extra.pilot:
+    if pilot := overlay.pilot or user.pilot or vendor.pilot or extra.pilot:
         add_pilot(tree, pilot, problems)
     parts = tuple(part for document in documents for part in document.parts)
     missing = {key: place for document in documents for key, place in document.missing.items()}
@@ -69,17 +75,19 @@ def decode(found: Found, keys: Mapping[str, str] | None = None) -> Context:
         places=MappingProxyType(dict(places(tree))),
         scripts=_name_scripts([script for document in documents for script in _run_order(document)]),
         problems=problems.listed({part.name: position for position, part in enumerate(parts)}),
-        metadata=found.metadata,
+        metadata=reduce(complete, (document.told for document in documents), found.metadata),
         pickup=found.pickup,
+        files=found.files,
         missing=frozenset(missing),
         includes=tuple(inclusion.missing.values()),
     )
 
 
 def _digest(found: Found) -> str:
-    given = (found.user_data, found.vendor_data, found.extra_data, found.pickup)
+    given = (found.user_data, found.vendor_data, found.overlay, found.extra_data, found.pickup)
+    files = (data for file in found.files for data in (file.path.encode(), file.content))
     included = (fetched.data for _, fetched in sorted(found.included.items()))
-    return hashlib.sha256(b"".join(data for data in (*given, *included) if data)).hexdigest()
+    return hashlib.sha256(b"".join(data for data in (*given, *files, *included) if data)).hexdigest()
 
 
 def _note_missing(missing: Mapping[str, Place], problems: Problems, *, in_cluster: bool) -> None:

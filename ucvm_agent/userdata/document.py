@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ucvm_agent.sources.base import Found
+from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.userdata.bounds import Bounds
 from ucvm_agent.userdata.context import Part, Place, Script
 from ucvm_agent.userdata.include import Inclusion
@@ -17,9 +17,11 @@ from ucvm_agent.userdata.written import Tree
 
 @dataclass(slots=True)
 class Document:
-    """What one document (the user's, the vendor's or the extra one) has yielded so far.
+    """What one document (the user's, the vendor's, …) has yielded so far.
 
     Arguments:
+        local: it is a file of this machine, so that it may include others.
+        told: what it says of the instance itself.
         origins: for each part that was included, the part of the document itself that led to it.
     """
 
@@ -28,6 +30,8 @@ class Document:
     problems: Problems
     inclusion: Inclusion
     keys: Mapping[str, str] | None = None
+    local: bool = False
+    told: Metadata = field(default_factory=Metadata)
     missing: dict[str, Place] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)

@@ -55,13 +55,11 @@ class Inclusion:
 
     Arguments:
         fetched: what was fetched before.
-        local: the user-data is a file of this machine, so that it may include others.
     """
 
-    def __init__(self, fetched: Mapping[str, Fetched], *, local: bool) -> None:
+    def __init__(self, fetched: Mapping[str, Fetched]) -> None:
         self.missing: dict[str, Include] = {}
         self._fetched = fetched
-        self._local = local
         self._chain: list[str] = []
 
     @contextmanager
@@ -73,14 +71,19 @@ class Inclusion:
         finally:
             self._chain.pop()
 
-    def take(self, url: str, place: Place, problems: Problems, *, once: bool) -> bytes | None:
-        """Return what the URL brought; None if it is missing, cannot be had or is not allowed."""
+    def take(self, url: str, place: Place, problems: Problems, *, once: bool, local: bool) -> bytes | None:
+        """Return what the URL brought; None if it is missing, cannot be had or is not allowed.
+
+        Arguments:
+            once: it is fetched once for each instance.
+            local: the document that wants it is a file of this machine.
+        """
         if refusal := self._refusal(url):
             message, hint = refusal
             problems.error(place, f"{shown_url(url)} is not included: {message}", hint)
             return None
         if (fetched := self._fetched.get(url)) is None:
-            local = self._local and all(each.lower().startswith("file:") for each in self._chain)
+            local = local and all(each.lower().startswith("file:") for each in self._chain)
             known = self.missing.get(url)
             self.missing[url] = Include(url, once and (known is None or known.once), local, place)
             return None

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ucvm_agent.userdata.amiconfig import parse_sections
 from ucvm_agent.userdata.context import UCERNVM, Part, Place
+from ucvm_agent.userdata.context_sh import is_context, read_context
 from ucvm_agent.userdata.document import Document, Text
 from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
 from ucvm_agent.userdata.glidein import is_pilot, read_pilot
@@ -55,6 +56,11 @@ def _read_piece(container: Piece, document: Document) -> None:
         document.bounds.count_lines(raw.count("\n"), piece.name)
         shown = scrub(raw)
         lines = shown.split("\n")
+        if is_undecided(piece.content_type) and is_context(lines):
+            document.parts.append(Part(piece.name, "text/x-context-sh", shown))
+            if inside := read_context(piece, raw, document):
+                _read_piece(inside, document)
+            continue
         regions = split(lines, None if is_undecided(piece.content_type) else declared)
         document.bounds.count_parts(sum(len(region.spans) for region in regions[1:]), piece.name)
         content_type = piece.content_type or (str(regions[0].format) if regions else "text/plain")
@@ -167,7 +173,7 @@ def _read_unknown(text: Text, region: Region, document: Document) -> None:
 def _read_include(text: Text, region: Region, document: Document) -> None:
     part, bounds = text.piece.name, document.bounds
     for url, once, place in read_urls(region.rows(text.lines), part, once=region.format is Format.INCLUDE_ONCE):
-        data = document.inclusion.take(url, place, document.problems, once=once)
+        data = document.inclusion.take(url, place, document.problems, once=once, local=document.local)
         if data is None:
             continue
         name = bounds.make_unique(shown_url(url))
@@ -178,9 +184,10 @@ def _read_include(text: Text, region: Region, document: Document) -> None:
 
 
 def _read_template(text: Text, region: Region, document: Document) -> None:
-    from ucvm_agent.userdata.template import MARKER, render  # jinja2 is slow to import, and seldom needed
+    from ucvm_agent.userdata.template import MARKER, render  # seldom needed
 
     place = text.place(region)
+    document.bounds.count_templates(1, place.part)
     lines = [line for _, line in region.rows(text.lines)]
     if lines[0].startswith(MARKER):
         lines[0] = ""

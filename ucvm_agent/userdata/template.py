@@ -1,92 +1,89 @@
 """`## template: jinja`: a text that is filled in with what the platform says (references/clouds.md, section 5.2).
 
-Importing it loads jinja2, so import it where there is a template. The data hold no secrets, and the template
-reaches nothing but them: it runs in jinja2's sandbox, without attributes that begin with `_`.
+The data hold no secrets, and the template reaches nothing but them: it runs in jinja2's sandbox, without attributes
+that begin with `_`, in a process with limits (`jinja.py`).
 """
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import structlog
+from pydantic import BaseModel
 
+from ucvm_agent.errors import BoundExceeded
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.context import Place
 from ucvm_agent.userdata.problems import Problems
 
-MARKER = "## template: jinja"
-MISSING = "CI_MISSING_JINJA_VAR/"
-"""What stands in the place of a name that there is nothing for, before the name."""
+log = structlog.get_logger()
 
-MAX_RENDERED = 2**20
-"""Most characters that a template yields, and that a text in it is multiplied to."""
+MARKER = "## template: jinja"
+
+PATIENCE = 30.0
+"""Seconds for a template on a busy machine, start of the process included; its computing has a limit of its own."""
+
+_PROGRAM = Path(__file__).with_name("jinja.py")
+
+
+class Answer(BaseModel):
+    """What the program says of a template; `jinja.Filled` has the meaning of the fields."""
+
+    text: str | None = None
+    missing: tuple[str, ...] = ()
+    failure: str = ""
+    line: int = 0
 
 
 def render(text: str, found: Found, place: Place, problems: Problems) -> str | None:
-    """Return a template filled in; None if it cannot be.
+    """Return a template filled in; None if it cannot be. Blocks as long as `PATIENCE`.
 
     Arguments:
         text: the template, of which the first line is `place`.
+
+    Raises:
+        BoundExceeded: it takes too much time or memory.
     """
-    missing: dict[str, None] = {}
-
-    class Missing(Undefined):
-        """A name without a value: it stands for a text that says so, and is false in a condition."""
-
-        def __str__(self) -> str:
-            missing[str(self._undefined_name)] = None
-            return f"{MISSING}{self._undefined_name}"
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return Missing(name=f"{self._undefined_name}.{name}")
-
-        def __getitem__(self, name: object) -> Any:
-            return Missing(name=f"{self._undefined_name}.{name}")
-
-    environment = _Sandbox(undefined=Missing, keep_trailing_newline=True, trim_blocks=True)
-    try:
-        rendered = _bounded(environment.from_string(text).generate(_data(found)))
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        where = Place(place.part, place.line + line - 1, 1) if line else place
-        problems.error(where, f"the template cannot be filled in: {type(error).__name__}", "see jinja's documentation")
-        return None
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        problems.error(place, f"the template cannot be filled in: {type(error).__name__}", "see jinja's documentation")
-        return None
-    for name in missing:
+    answer = _ask(json.dumps({"text": text, "data": _data(found)}), place)
+    if answer.text is None:
+        where = Place(place.part, place.line + answer.line - 1, 1) if answer.line else place
+        problems.error(where, f"the template cannot be filled in: {answer.failure}", "see jinja's documentation")
+    for name in answer.missing:
         problems.warning(place, f"the template names {name}, which this platform does not say", "test it with {% if %}")
-    return rendered
+    return answer.text
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """jinja2's sandbox with one bound and one lock more."""
+def _ask(request: str, place: Place) -> Answer:
+    """Run the program, and return what it answers."""
+    try:
+        # -P: what lies in the working directory is nobody's library.
+        done = subprocess.run(
+            [sys.executable, "-P", str(_PROGRAM)],
+            input=request,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _too_much(place) from None
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise _too_much(place)
+    if done.returncode:
+        log.error("a template ended its process", code=done.returncode)
+        return Answer(failure="its process crashed")
+    return Answer.model_validate_json(done.stdout)
 
-    intercepted_binops = frozenset({"*", "**"})
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        numbers = isinstance(left, int | float) and isinstance(right, int | float)
-        if not numbers or (operator == "**" and abs(right) > 64):
-            raise ValueError("texts and lists are not multiplied here, and powers are small")
-        return super().call_binop(context, operator, left, right)
-
-
-def _bounded(pieces: Any) -> str:
-    rendered: list[str] = []
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > MAX_RENDERED:
-            raise ValueError("the result is too large")
-        rendered.append(piece)
-    return "".join(rendered)
+def _too_much(place: Place) -> BoundExceeded:
+    where = f"{place.part}:{place.line}"
+    return BoundExceeded("a template takes too much time or memory", where=where, hint="take out its loops")
 
 
 def _data(found: Found) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import subprocess
 import threading
 from contextlib import suppress
@@ -56,7 +58,7 @@ def test_block_device_is_read_like_an_image(tmp_path: Path, kind: str) -> None:
         assert read(device, "user-data", "cernvm/extra-user-data") == [b"", b"[cernvm]\n"]
 
 
-@pytest.mark.parametrize("kind", ["both", "udf", "fat32"])
+@pytest.mark.parametrize("kind", ["both", "udf", "fat32", "ext2", "ext4"])
 def test_oversized_file_is_refused(tmp_path: Path, kind: str) -> None:
     """The bound is told; a file that just fits is read."""
     files = {"fits": bytes(MAX_BODY), "large": bytes(MAX_BODY + 1)}
@@ -70,9 +72,40 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     """A link on a medium is no file."""
     (tmp_path / "image.tree").mkdir()
     (tmp_path / "image.tree" / "user-data").symlink_to("/etc/shadow")
+    iso, ext = tmp_path / "iso", tmp_path / "ext"
+    subprocess.run(["genisoimage", "-quiet", "-R", "-o", iso, tmp_path / "image.tree"], check=True)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tmp_path / "image.tree", ext, "8M"], check=True)
+    assert read(iso, "user-data") == read(ext, "user-data") == [None]
+
+
+@pytest.mark.parametrize("kind", ["ext2", "ext4"])
+def test_holes_pieces_and_small_blocks_of_ext(tmp_path: Path, kind: str) -> None:
+    """A file in thousands of pieces, which need a tree or several levels of numbers, reads as it was written."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with (tree / "sparse").open("wb") as file:
+        for number in range(1500):
+            file.seek(number * 8192)
+            file.write(f"piece {number}".encode())
+    content = (tree / "sparse").read_bytes()
     image = tmp_path / "image"
-    subprocess.run(["genisoimage", "-quiet", "-R", "-o", image, tmp_path / "image.tree"], check=True)
-    assert read(image, "user-data") == [None]
+    subprocess.run(["mke2fs", "-q", "-t", kind, "-b", "1024", "-d", tree, image, "64M"], check=True)
+    assert read(image, "sparse") == [content]
+
+
+def test_tree_of_extents_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    """However deep it says it is."""
+    image = make_image(tmp_path / "image", {"a": b"x" * 5000}, kind="ext4")
+    content = bytearray(image.read_bytes())
+    magic = b"\x0a\xf3\x01\x00\x04\x00"
+    size = 1024 << content[1024 + 24]
+    for match in re.finditer(magic, bytes(content)):
+        start, block = match.start(), match.start() // size
+        content[start : start + 24] = magic + struct.pack("<HIIIHH", 1, 0, 0, block, 0, 0)
+        content[block * size : block * size + 24] = content[start : start + 24]
+    image.write_bytes(content)
+    with pytest.raises(SourceRefused):
+        read(image, "a")
 
 
 @pytest.mark.parametrize("path", ["", "/", "/".join(["folder"] * 40)])
@@ -126,7 +159,7 @@ def test_circle_in_an_allocation_table_comes_to_an_end(tmp_path: Path) -> None:
     assert read(image, "cernvm/absent", "many/absent") == [None, None]
 
 
-@pytest.fixture(scope="module", params=["rock-ridge", "joliet", "udf", "fat12", "fat32"])
+@pytest.fixture(scope="module", params=["rock-ridge", "joliet", "udf", "fat12", "fat32", "ext2", "ext4"])
 def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An image, as far as there is anything in it."""
     image = make_image(tmp_path_factory.mktemp("sound") / "image", {"a/b": b"x" * 5000}, kind=request.param)

@@ -19,6 +19,7 @@ class MetaData(Document):
     zone: Text = Field("", alias="availability-zone")
     region: Text = ""
     seedfrom: Text = ""
+    cleanup: Texts = Field((), alias="cleanup-guestinfo")
 
     @property
     def metadata(self) -> Metadata:

@@ -6,12 +6,14 @@ References/clouds.md, section 2.2.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from pydantic_core import from_json
 
-from ucvm_agent.sources.base import Metadata
+from ucvm_agent.sources.base import Metadata, PersonalityFile
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_instance_id, sound_keys
 from ucvm_agent.sources.documents.lenient import Document, Mappings, Text, Texts, read_json
 
@@ -30,6 +32,12 @@ VERSIONS = (
 )
 """Folders beneath `openstack/`, in the order of preference."""
 
+MAX_FILES = 100
+"""Most files that are handed over."""
+MAX_PATH = 100
+"""Most characters of a path that are logged."""
+
+_CONTENT = re.compile(r"content/\w+")
 _FOR_US = "cloud-init"
 """The key of vendor data that is meant for agents like this one."""
 
@@ -43,6 +51,7 @@ class MetaData(Document):
     availability_zone: Text = ""
     public_keys: Texts = ()
     keys: Mappings = ()
+    files: Mappings = ()
 
 
 class NetworkData(Document):
@@ -64,6 +73,24 @@ def read_metadata(meta_data: bytes | None, network_data: bytes | None = None) ->
         public_keys=sound_keys(line for text in [*meta.public_keys, *keys] for line in text.splitlines()),
         addresses=sound_addresses(addresses),
     )
+
+
+def read_files(meta_data: bytes | None, read: Callable[[str], bytes | None]) -> tuple[PersonalityFile, ...]:
+    """Return the files that `meta_data.json` hands over; one that is not sound or not there is left out.
+
+    Arguments:
+        read: returns a document by its path beneath `openstack/`.
+    """
+    files: dict[str, PersonalityFile] = {}
+    for entry in read_json(MetaData, meta_data, "meta_data.json").files[:MAX_FILES]:
+        path, source = str(entry.get("path", "")), str(entry.get("content_path", "")).lstrip("/")
+        sound = path.startswith("/") and not {"", ".", ".."} & set(path.split("/")[1:]) and "\0" not in path
+        content = read(source) if sound and _CONTENT.fullmatch(source) else None
+        if content is None:
+            log.warning("a file of the personality is left out", path=path[:MAX_PATH], content=source[:MAX_PATH])
+        else:
+            files[path] = PersonalityFile(path, content)
+    return tuple(files.values())
 
 
 def read_vendor_data(*documents: bytes | None) -> bytes | None:

@@ -29,11 +29,13 @@ class Environment:
     Arguments:
         is_azure: it is of Azure, so of a provisioning medium.
         user_data: in base64; None if there is none.
+        seedfrom: where there is a NoCloud seed with more, or an empty string.
     """
 
     is_azure: bool
     user_data: bytes | None = field(repr=False)
     metadata: Metadata
+    seedfrom: str = ""
 
 
 def read_environment(document: bytes) -> Environment | None:
@@ -77,4 +79,5 @@ def _properties(root: Element) -> Environment:
         hostname=sound_hostname(values.get("hostname", "")),
         public_keys=sound_keys(values.get("public-keys", "").splitlines()),
     )
-    return Environment(False, values.get("user-data", "").encode() or None, metadata)
+    user_data = values.get("user-data", "").encode() or None
+    return Environment(False, user_data, metadata, values.get("seedfrom", ""))

@@ -24,7 +24,8 @@ class Device:
     Arguments:
         path: of the device.
         label: of the file system; empty if there is none, or nobody says.
-        file_system: by its usual name (`iso9660`, `vfat`, `ext4`); empty if there is none, None if nobody says.
+        file_system: by its usual name (`iso9660`, `vfat`, `ext4` for ext2 and ext3, too); empty if there is none, None
+            if nobody says.
     """
 
     path: str
@@ -67,7 +68,8 @@ def _described(root: Path, name: str) -> Device:
     lines = [line.removeprefix("E:").partition("=") for line in _text(record).splitlines() if line.startswith("E:")]
     values = {key: value for key, _, value in lines}
     label = values.get("ID_FS_LABEL_ENC", values.get("ID_FS_LABEL", ""))
-    return Device(path, _unescaped(label), values.get("ID_FS_TYPE", ""))
+    kind = values.get("ID_FS_TYPE", "")
+    return Device(path, _unescaped(label), "ext4" if kind in ("ext2", "ext3") else kind)
 
 
 def _node(name: str) -> str:

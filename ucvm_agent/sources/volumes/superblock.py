@@ -11,6 +11,10 @@ from ucvm_agent.sources.volumes.medium import Medium
 SECTOR = 2048
 """Bytes of a sector of ISO 9660, and of UDF on the discs that it is found on."""
 
+EXT_SUPERBLOCK = 1024
+"""Where the superblock of ext2, ext3 and ext4 begins."""
+
+_EXT_MAGIC, _EXT_LABEL = slice(56, 58), slice(120, 136)
 _FIRST_DESCRIPTOR = 16
 _LAST_DESCRIPTOR = 32
 _ISO_LABEL = slice(40, 72)
@@ -23,6 +27,8 @@ class FileSystem(StrEnum):
     ISO9660 = "iso9660"
     UDF = "udf"
     FAT = "vfat"
+    EXT = "ext4"
+    """ext2 and ext3, too: they are read alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ def read_superblock(medium: Medium) -> Superblock | None:
                 pass
             case _:
                 break
-    return Superblock(FileSystem.ISO9660, label) if iso else _fat(medium)
+    return Superblock(FileSystem.ISO9660, label) if iso else _fat(medium) or _ext(medium)
 
 
 def _fat(medium: Medium) -> Superblock | None:
@@ -68,3 +74,11 @@ def _fat(medium: Medium) -> Superblock | None:
     label = sector[43:54] if old else sector[71:82]
     text = label.decode("cp437").rstrip(" \0")
     return Superblock(FileSystem.FAT, "" if text == "NO NAME" else text)
+
+
+def _ext(medium: Medium) -> Superblock | None:
+    medium.seek(EXT_SUPERBLOCK)
+    block = medium.read(1024)
+    if len(block) < 1024 or block[_EXT_MAGIC] != b"\x53\xef":
+        return None
+    return Superblock(FileSystem.EXT, block[_EXT_LABEL].partition(b"\0")[0].decode(errors="replace"))

@@ -73,7 +73,7 @@ def open_volume(path: str, stop: threading.Event) -> Iterator[Volume]:
     with open_medium(path, stop) as medium:
         superblock = read_superblock(medium)
         if superblock is None:
-            raise SourceAbsent("there is no ISO 9660, UDF or FAT file system on it", where=path)
+            raise SourceAbsent("there is no ISO 9660, UDF, FAT or ext4 file system on it", where=path)
         try:
             volume = _kind(superblock.file_system)(medium, superblock)
         except (UcvmError, OSError):
@@ -97,3 +97,7 @@ def _kind(file_system: FileSystem) -> type[Volume]:
             from ucvm_agent.sources.volumes.fat import FatVolume
 
             return FatVolume
+        case FileSystem.EXT:
+            from ucvm_agent.sources.volumes.ext import ExtVolume
+
+            return ExtVolume
