@@ -155,7 +155,7 @@ class Slot:
                     self._conversation.be_quiet(self._settings.retry_seconds)
                 self._end(JobPhase.REFUSED, str(error))
                 return
-            if not self._has_ended_well_or_badly(ending):
+            if not self._leaves_output(ending):
                 return
         await self._deliver(self._workshop.folder(job.job_id))
 
@@ -190,7 +190,7 @@ class Slot:
             if other.job_id == job.job_id and other.number < job.number:
                 raise JobError("this machine has a job of the same id")
 
-    def _has_ended_well_or_badly(self, ending: Ending) -> bool:
+    def _leaves_output(self, ending: Ending) -> bool:
         """Note how the job ended; False if there is nothing of it to deliver."""
         if isinstance(ending, Lost):
             self._end(JobPhase.LOST, ending.reason)
