@@ -76,7 +76,10 @@ SigningKeys = Annotated[Names, AfterValidator(_signing_keys)]
 
 
 class Section(BaseModel):
-    """A table of the settings file."""
+    """A table of the settings file.
+
+    A table that is not given is made by `model_construct`: calling it would build a validator for each alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -191,19 +194,19 @@ class Sources(Section):
     follow: float = Field(
         300.0, ge=0, description="seconds between questions for other user-data once it is up; 0 = changes do not count"
     )
-    ec2: Ec2 = Ec2()
-    openstack: OpenStack = OpenStack()
-    gce: Gce = Gce()
-    azure: Azure = Azure()
-    cloudstack: CloudStack = CloudStack()
-    file: File = File()
-    bootloader: Bootloader = Bootloader()
-    configdrive: ConfigDrive = ConfigDrive()
-    extra: Extra = Extra()
-    nocloud: NoCloud = NoCloud()
-    opennebula: OpenNebula = OpenNebula()
-    vsphere: VSphere = VSphere()
-    cernvm_online: CernvmOnline = CernvmOnline()
+    ec2: Ec2 = Ec2.model_construct()
+    openstack: OpenStack = OpenStack.model_construct()
+    gce: Gce = Gce.model_construct()
+    azure: Azure = Azure.model_construct()
+    cloudstack: CloudStack = CloudStack.model_construct()
+    file: File = File.model_construct()
+    bootloader: Bootloader = Bootloader.model_construct()
+    configdrive: ConfigDrive = ConfigDrive.model_construct()
+    extra: Extra = Extra.model_construct()
+    nocloud: NoCloud = NoCloud.model_construct()
+    opennebula: OpenNebula = OpenNebula.model_construct()
+    vsphere: VSphere = VSphere.model_construct()
+    cernvm_online: CernvmOnline = CernvmOnline.model_construct()
 
 
 class Cluster(Section):
@@ -337,15 +340,15 @@ class Settings(Section):
     )
     state_dir: Path = Field(Path("/var/lib/ucvm-agent"), description="folder of the state, beneath the root")
     stop_timeout: float = Field(30.0, gt=0, description="seconds that running actions get at a stop")
-    log: Log = Log()
-    sources: Sources = Sources()
-    include: Include = Include()
-    contextualize: Contextualize = Contextualize()
-    cluster: Cluster = Cluster()
-    xmpp: Xmpp = Xmpp()
-    http: Http = Http()
-    jobs: Jobs = Jobs()
-    transfer: Transfer = Transfer()
+    log: Log = Log.model_construct()
+    sources: Sources = Sources.model_construct()
+    include: Include = Include.model_construct()
+    contextualize: Contextualize = Contextualize.model_construct()
+    cluster: Cluster = Cluster.model_construct()
+    xmpp: Xmpp = Xmpp.model_construct()
+    http: Http = Http.model_construct()
+    jobs: Jobs = Jobs.model_construct()
+    transfer: Transfer = Transfer.model_construct()
 
     @property
     def insecure(self) -> tuple[str, ...]:

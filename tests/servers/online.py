@@ -25,6 +25,7 @@ from typing import Self
 
 from aiohttp import web
 
+from tests.servers.web import deliver
 from ucvm_agent.sources.online_context import Ticket
 
 CONTEXT_ID = "5f2a9c3eaa014c7b9a550c1d2e3f4a5b"
@@ -172,16 +173,9 @@ class Online:
         return await self._send(request, offer.body)
 
     async def _send(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        if not self.broken:
-            return web.Response(body=body, content_type="text/plain")
-        self.broken -= 1
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        response.content_length = len(body)
-        await response.prepare(request)
-        await response.write(body[: len(body) // 2])
-        assert request.transport is not None
-        request.transport.close()
-        return response
+        half = self.broken > 0
+        self.broken -= half
+        return await deliver(request, body, {"Content-Type": "text/plain"}, half=half)
 
     # Cluster PINs (section 6)
 
