@@ -1,0 +1,38 @@
+"""Agents of ours and controllers of ours, as a group uses them: every part is the real one, in its own process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.system.infrastructure import Infrastructure, all_ended, opened
+from ucvm_agent.controller.model import JobStatus
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Infrastructure]:
+    """A site of two agents."""
+    async with Infrastructure.open(agents=2) as site:
+        yield site
+
+
+async def test_a_job_from_submission_to_output(site: Infrastructure) -> None:
+    """Its input comes from the Chirp server, its output goes there and is put away; how it ended is in the ledger."""
+    controller = site.controller()
+    async with opened(controller.state_dir / "ledger.db") as ledger:
+        await site.submit(ledger, "j-0", "echo hello; exit 0")
+        await site.submit(ledger, "j-1", "echo no >&2; exit 3")
+        async with controller:
+            for agent in site.agents:
+                await agent.start()
+            jobs = {job.id: job for job in await all_ended(ledger, 2, within=60)}
+            for agent in site.agents:
+                assert await agent.end() == 0
+            assert await controller.stop() == 0
+    assert jobs["j-0"].status is JobStatus.DONE
+    assert jobs["j-1"].status is JobStatus.FAILED
+    assert jobs["j-1"].result is not None
+    assert jobs["j-1"].result.exit_status == 3 << 8
+    assert site.output("j-0") == "hello\n"
+    assert site.output("j-1", "stderr") == "no\n"
