@@ -8,7 +8,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,9 @@ from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
 from ucvm_agent.controller.base import Ledger
+from ucvm_agent.controller.controller import Controller, open_controller
 from ucvm_agent.controller.model import Description, Job, JobStatus, Limits
+from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 
 QUICK: Mapping[str, object] = {
@@ -108,6 +110,27 @@ class Infrastructure:
             jobs={"lease_seconds": LEASE_SECONDS, **jobs},
             **{"jobs.chirp": self.chirp_settings},
         )
+
+    @asynccontextmanager
+    async def run_controller(self, instance: str = "alpha", **jobs: object) -> AsyncIterator[Controller]:
+        """Run a controller in this process, so that a test can look on."""
+        account = {"jid": self.prosody.jid("jm"), "password": "pw", "host": self.prosody.host}
+        given = {
+            "instance": instance,
+            "state_dir": self.folder / instance,
+            "xmpp": account | {"port": self.prosody.port, "ca_file": self.prosody.ca_file},
+            "http": {"listen": ""},
+            "jobs": {"lease_seconds": LEASE_SECONDS, "chirp": self.chirp_settings, **jobs},
+        }
+        async with open_controller(Settings.model_validate(given)) as controller:
+            task = asyncio.create_task(controller.run())
+            try:
+                await controller.online()
+                yield controller
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     @property
     def chirp_settings(self) -> dict[str, object]:

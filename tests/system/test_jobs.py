@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.controller.test_our_agent import becomes
+from tests.daemon import PATIENCE
 from tests.system.infrastructure import Infrastructure, all_ended, opened
+from ucvm_agent.controller.controller import Controller
+from ucvm_agent.controller.counters import Count
 from ucvm_agent.controller.model import JobStatus
 
 
@@ -36,3 +41,26 @@ async def test_a_job_from_submission_to_output(site: Infrastructure) -> None:
     assert jobs["j-1"].result.exit_status == 3 << 8
     assert site.output("j-0") == "hello\n"
     assert site.output("j-1", "stderr") == "no\n"
+
+
+async def test_a_job_that_comes_to_an_empty_queue_is_done_at_once(site: Infrastructure) -> None:
+    """The agents have asked, and wait minutes until they ask again; the controller answers when a job comes."""
+    async with site.run_controller() as controller:
+        for agent in site.agents:
+            await agent.start()
+        await asked_in_vain(controller, len(site.agents))
+        for number in range(4):
+            await site.submit(controller.ledger, f"j-{number}", "sleep 1")
+        jobs = [await becomes(controller, f"j-{number}", JobStatus.DONE) for number in range(4)]
+        assert len({job.result.machine_id for job in jobs if job.result}) == 2
+        last = await site.submit(controller.ledger, "j-last", "true")
+        done = await becomes(controller, "j-last", JobStatus.DONE)
+        assert done.result is not None
+        assert (done.result.ended - last.submitted).total_seconds() < 10
+
+
+async def asked_in_vain(controller: Controller, times: int) -> None:
+    """Return when so many questions for a job have found none."""
+    async with asyncio.timeout(PATIENCE):
+        while controller.counters.counts[Count.EMPTY] < times:
+            await asyncio.sleep(0.1)

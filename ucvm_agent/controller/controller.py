@@ -69,7 +69,7 @@ class Controller:
         self.counters = Counters(settings, ledger, post)
         self._connection = connection
         self._post = post
-        self._manager = Manager(settings, ledger, post, connection, self.counters)
+        self._manager = Manager(settings, ledger, post, connection, self.feed, self.counters)
         self._fleet = Fleet(ledger, connection, accepts)
 
     @property

@@ -165,6 +165,11 @@ class JobBook:
             self._events.emit(JobChanged(job_id=job_id, lease=lease, slot=slot, phase=JobPhase.RECEIVED))
         return True
 
+    def had(self, message: str) -> bool:
+        """Return whether a message has brought a job, as far back as jobs are remembered."""
+        with self._database.transaction() as db:
+            return db.execute("SELECT 1 FROM jobs WHERE message = ?", (message,)).fetchone() is not None
+
     def adopt(self, job: BookedJob, *, message: str, manager: str, lease: str, document: str) -> None:
         """Go on with a job under another lease: it was handed out again while this machine still has it."""
         with self._database.transaction() as db:
