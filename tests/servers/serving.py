@@ -28,6 +28,7 @@ class Serving:
 
     Attributes:
         log_file: its log, in JSON, over all its starts.
+        ended: of how many jobs it has logged the end, over all its starts.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Serving:
         folder.mkdir(exist_ok=True)
         self.state_dir = folder / "state"
         self.log_file = folder / "log"
+        self.ended = 0
+        self._news = asyncio.Condition()
         self._config = folder / "controller.toml"
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -72,6 +75,11 @@ class Serving:
         """End it in good order; return its exit code."""
         return await self._end(signal.SIGTERM)
 
+    async def until_ended(self, count: int) -> None:
+        """Return as soon as so many jobs have ended; a line that was about to be logged at a kill is missing."""
+        async with self._news:
+            await self._news.wait_for(lambda: self.ended >= count)
+
     def log_text(self) -> str:
         """Return what it has logged so far."""
         return self.log_file.read_text() if self.log_file.exists() else ""
@@ -93,6 +101,10 @@ class Serving:
             while line := await process.stderr.readline():
                 log_file.write(line)
                 log_file.flush()
+                if b'"job ended"' in line:
+                    async with self._news:
+                        self.ended += 1
+                        self._news.notify_all()
                 if b"xmpp connected" in line and not online.done():
                     online.set_result(None)
         if not online.done():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ucvm_agent.controller.model import Job, JobStatus
 
@@ -17,14 +16,14 @@ class Evidence:
     Arguments:
         jobs: as the ledger has them at the end.
         runs: how often each has begun to run, as it has written down itself.
-        restarts: of what, and how often.
+        restarts: what was killed, and when.
         orphans: command lines of processes that have outlived their agents.
         seconds: from the start of the controller until the last job ended.
     """
 
     jobs: Sequence[Job]
     runs: Mapping[str, int]
-    restarts: Mapping[str, int]
+    restarts: Sequence[str]
     orphans: Sequence[str]
     seconds: float
 
@@ -44,22 +43,7 @@ class Evidence:
             "seconds": round(self.seconds, 1),
         }
         lines = [f"{name:<24}{value:>8}" for name, value in figures.items()]
-        lines += [f"{name + ' restarted':<24}{count:>8}" for name, count in sorted(self.restarts.items())]
         agents = Counter(job.result.agent.partition("@")[0] for job in done if job.result)
         lines += [f"{'done by ' + name:<24}{count:>8}" for name, count in sorted(agents.items())]
         again = [f"{job.id}: {job.tries} tries, begun {self.runs.get(job.id, 0)} times" for job in repeated]
-        return "\n".join(lines + again)
-
-
-def orphans(folder: Path) -> list[str]:
-    """Return the command lines of the processes that have to do with a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            where = (process / "cwd").resolve()
-        except OSError:
-            continue
-        if str(folder) in line or where.is_relative_to(folder):
-            found.append(line)
-    return found
+        return "\n".join([*lines, *self.restarts, *again])

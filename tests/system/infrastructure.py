@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -56,19 +57,16 @@ class Infrastructure:
     @asynccontextmanager
     async def open(cls, agents: int) -> AsyncIterator[Infrastructure]:
         """Start the servers, and prepare so many agents."""
-        folder = Path(tempfile.mkdtemp(prefix="ucvm-system-", dir="/tmp"))
-        folder.chmod(0o711)
-        for name in ("prosody", "chirp"):
-            (folder / name).mkdir()
+        folder = _make_folder()
         names = [f"vm{number}" for number in range(1, agents + 1)]
         try:
             async with AsyncExitStack() as stack:
-                prosody = Prosody(folder / "prosody", dict.fromkeys(("jm", *names), "pw"))
+                prosody = Prosody(folder / "prosody", dict.fromkeys(("jm", "mon", *names), "pw"))
                 await stack.enter_async_context(prosody)
                 chirp = await stack.enter_async_context(Chirp(folder / "chirp"))
                 made = cls(folder, prosody, chirp)
                 for name in names:
-                    made.agents.append(await stack.enter_async_context(_agent(folder / name)))
+                    made.agents.append(await stack.enter_async_context(_make_agent(folder / name)))
                     made.configure(name)
                 yield made
         finally:
@@ -120,6 +118,7 @@ class Infrastructure:
             "state_dir": self.folder / instance,
             "xmpp": account | {"port": self.prosody.port, "ca_file": self.prosody.ca_file},
             "http": {"listen": ""},
+            "monitor": {"jid": self.prosody.jid("mon")},
             "jobs": {"lease_seconds": LEASE_SECONDS, "chirp": self.chirp_settings, **jobs},
         }
         async with open_controller(Settings.model_validate(given)) as controller:
@@ -159,15 +158,20 @@ class Infrastructure:
         return gate
 
 
-@asynccontextmanager
-async def _agent(folder: Path) -> AsyncIterator[Daemon]:
+def _make_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ucvm-system-", dir="/tmp"))
+    folder.chmod(0o711)
+    for name in ("prosody", "chirp"):
+        (folder / name).mkdir()
+    return folder
+
+
+def _make_agent(folder: Path) -> Daemon:
     folder.mkdir()
     folder.chmod(0o711)
-    root = folder / "root"
     for name in ("etc", "tmp"):
-        (root / name).mkdir(parents=True)
-    async with Daemon(folder, root, environment=dict(os.environ)) as daemon:
-        yield daemon
+        (folder / "root" / name).mkdir(parents=True)
+    return Daemon(folder, folder / "root", environment=dict(os.environ))
 
 
 @asynccontextmanager
@@ -181,12 +185,36 @@ async def opened(path: Path) -> AsyncIterator[SQLiteLedger]:
         await ledger.close()
 
 
-async def all_ended(ledger: Ledger, count: int, within: float) -> list[Job]:
-    """Return all jobs as soon as so many have ended; a ledger of another process does not tell of changes."""
-    jobs: list[Job] = []
+async def all_ended(controller: Serving, ledger: Ledger, count: int, within: float) -> list[Job]:
+    """Return all jobs as soon as so many have ended."""
     ended = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
     async with asyncio.timeout(within):
-        while len(jobs) < count:
-            await asyncio.sleep(0.25)
+        while True:
             jobs = [job for status in ended for job in await ledger.jobs(status, limit=count)]
-    return jobs
+            if len(jobs) == count:
+                return jobs
+            await controller.until_ended(controller.ended + 1)
+
+
+def processes(folder: Path) -> dict[int, str]:
+    """Return the command lines of the processes that name a folder, or work in it, by their ids."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            where = (process / "cwd").resolve()
+        except OSError:
+            continue
+        if f"{folder}/" in line or where.is_relative_to(folder):
+            found[int(process.name)] = line
+    return found
+
+
+async def power_cut(agent: Daemon) -> None:
+    """End all that runs on the machine of an agent at once; its disk stays as it is."""
+    while found := processes(agent.folder):
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert agent.process is not None
+        await agent.process.wait()

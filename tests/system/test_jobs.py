@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.controller.peer import Peer, peer
 from tests.controller.test_our_agent import becomes
-from tests.daemon import PATIENCE
 from tests.system.infrastructure import Infrastructure, all_ended, opened
-from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.counters import Count
 from ucvm_agent.controller.model import JobStatus
+from ucvm_agent.copilot.messages import ReportEvent
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ async def test_a_job_from_submission_to_output(site: Infrastructure) -> None:
         async with controller:
             for agent in site.agents:
                 await agent.start()
-            jobs = {job.id: job for job in await all_ended(ledger, 2, within=60)}
+            jobs = {job.id: job for job in await all_ended(controller, ledger, 2, within=60)}
             for agent in site.agents:
                 assert await agent.end() == 0
             assert await controller.stop() == 0
@@ -45,10 +44,10 @@ async def test_a_job_from_submission_to_output(site: Infrastructure) -> None:
 
 async def test_a_job_that_comes_to_an_empty_queue_is_done_at_once(site: Infrastructure) -> None:
     """The agents have asked, and wait minutes until they ask again; the controller answers when a job comes."""
-    async with site.run_controller() as controller:
+    async with peer(site.prosody, "mon") as monitor, site.run_controller() as controller:
         for agent in site.agents:
             await agent.start()
-        await asked_in_vain(controller, len(site.agents))
+        await asked_in_vain(monitor, len(site.agents))
         for number in range(4):
             await site.submit(controller.ledger, f"j-{number}", "sleep 1")
         jobs = [await becomes(controller, f"j-{number}", JobStatus.DONE) for number in range(4)]
@@ -59,8 +58,8 @@ async def test_a_job_that_comes_to_an_empty_queue_is_done_at_once(site: Infrastr
         assert (done.result.ended - last.submitted).total_seconds() < 10
 
 
-async def asked_in_vain(controller: Controller, times: int) -> None:
+async def asked_in_vain(monitor: Peer, times: int) -> None:
     """Return when so many questions for a job have found none."""
-    async with asyncio.timeout(PATIENCE):
-        while controller.counters.counts[Count.EMPTY] < times:
-            await asyncio.sleep(0.1)
+    for _ in range(times):
+        while (await monitor.hear(ReportEvent))[0].event != Count.EMPTY:
+            pass

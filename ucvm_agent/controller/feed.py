@@ -57,7 +57,7 @@ class Feed:
         ledger.on_notice = self._note
 
     def watch(self, call: Callable[[Notice], None]) -> None:
-        """Tell at once, on the loop, that something is other than before, but not what it is now: that costs nothing."""
+        """Tell at once, on the loop, that something has changed, but not what it is now: that costs nothing."""
         self._watchers.append(call)
 
     @contextmanager

@@ -35,7 +35,7 @@ class Manager:
         self._errands = Errands()
         self._leases = Leases(settings.jobs, ledger)
         connection.listen(self._leases)
-        TakeIn(settings, ledger, post, counters, self._errands)
+        self._take_in = TakeIn(settings, ledger, post, counters, self._errands)
         self._hand_out = None
         if settings.jobs.duty != "storage":
             self._hand_out = HandOut(settings, ledger, post, feed, counters, self._errands)
@@ -45,5 +45,6 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._errands.run())
             group.create_task(self._leases.run())
+            group.create_task(self._take_in.run())
             if self._hand_out is not None:
                 group.create_task(self._hand_out.run())

@@ -10,7 +10,7 @@ MOST = 10_000
 """Most agents whose questions are kept; the one that asked longest ago is forgotten first."""
 
 KEPT_SECONDS = 2400.0
-"""After this a question is stale: an agent asks at least every 1,920 s (references/copilot-protocol.md, section 3.1)."""
+"""After this a question is stale: an agent asks at least every 1,920 s (references/copilot-protocol.md, section 3)."""
 
 
 class OpenQuestions:
