@@ -6,7 +6,9 @@ import asyncio
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +30,7 @@ class Serving:
 
     Attributes:
         log_file: its log, in JSON, over all its starts.
-        ended: of how many jobs it has logged the end, over all its starts.
+        counts: how often it has logged each event, over all its starts.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Serving:
         folder.mkdir(exist_ok=True)
         self.state_dir = folder / "state"
         self.log_file = folder / "log"
-        self.ended = 0
+        self.counts: Counter[str] = Counter()
         self._news = asyncio.Condition()
         self._config = folder / "controller.toml"
         self._process: asyncio.subprocess.Process | None = None
@@ -50,6 +52,7 @@ class Serving:
             "log": {"format": "json"},
         }
         top: dict[str, object] = {"instance": instance, "state_dir": str(self.state_dir), "redis": redis}
+        top |= {"key_file": str(folder.parent / "signing.pem")}
         lines = _lines(top)
         for name, table in (sections | tables).items():
             lines += [f"[{name}]", *_lines(table)]
@@ -75,10 +78,19 @@ class Serving:
         """End it in good order; return its exit code."""
         return await self._end(signal.SIGTERM)
 
+    @property
+    def ended(self) -> int:
+        """Of how many jobs it has logged the end; what was about to be logged at a kill is missing."""
+        return self.counts["job ended"]
+
     async def until_ended(self, count: int) -> None:
-        """Return as soon as so many jobs have ended; a line that was about to be logged at a kill is missing."""
+        """Return as soon as so many jobs have ended."""
+        await self.logged("job ended", count)
+
+    async def logged(self, event: str, times: int = 1) -> None:
+        """Return as soon as it has logged an event so often."""
         async with self._news:
-            await self._news.wait_for(lambda: self.ended >= count)
+            await self._news.wait_for(lambda: self.counts[event] >= times)
 
     def log_text(self) -> str:
         """Return what it has logged so far."""
@@ -101,11 +113,11 @@ class Serving:
             while line := await process.stderr.readline():
                 log_file.write(line)
                 log_file.flush()
-                if b'"job ended"' in line:
-                    async with self._news:
-                        self.ended += 1
-                        self._news.notify_all()
-                if b"xmpp connected" in line and not online.done():
+                event = _event(line)
+                async with self._news:
+                    self.counts[event] += 1
+                    self._news.notify_all()
+                if event == "xmpp connected" and not online.done():
                     online.set_result(None)
         if not online.done():
             online.set_exception(RuntimeError(f"the controller did not start: {self.log_text()[-2000:]}"))
@@ -119,6 +131,14 @@ class Serving:
     ) -> None:
         if self._process is not None:
             await self._end(signal.SIGKILL)
+
+
+def _event(line: bytes) -> str:
+    """Return what a line of the log tells of, and of a VM's event which; a line of a traceback tells of nothing."""
+    with suppress(ValueError):
+        values = json.loads(line)
+        return f"{values['event']} {values.get('what', '')}".rstrip()
+    return ""
 
 
 def _lines(table: Mapping[str, object]) -> list[str]:
