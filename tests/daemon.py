@@ -111,13 +111,12 @@ class Daemon:
         """What it writes to standard error."""
         return self.folder / "agent.errors"
 
-    def configure(self, controller: Controller, **tables: Mapping[str, object]) -> None:
+    def configure(self, controller: Controller | None, **tables: Mapping[str, object]) -> None:
         """Write the settings file: quick stops, a debug log, and what `tables` say."""
-        settings: dict[str, Mapping[str, object]] = {
-            "log": {"level": "debug", "file": str(self.log)},
-            "http": {"url": controller.url, "token": "controller-token"},
-            **tables,
-        }
+        settings: dict[str, Mapping[str, object]] = {"log": {"level": "debug", "file": str(self.log)}}
+        if controller is not None:
+            settings["http"] = {"url": controller.url, "token": "controller-token"}
+        settings |= tables
         lines = [f"root = {json.dumps(str(self.root))}", "stop_timeout = 5"]
         for table, values in settings.items():
             lines.append(f"[{table}]")

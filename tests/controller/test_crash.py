@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +10,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tests.controller.conftest import Make
-from tests.controller.peer import PATIENCE, Peer, peer
+from tests.controller.peer import Peer, peer
 from tests.controller.test_ledger import NOW
 from tests.servers.prosody import Prosody
 from tests.servers.redis import RedisServer
+from tests.servers.serving import Serving
 from ucvm_agent.controller.model import Description, JobStatus
 from ucvm_agent.controller.redis_ledger import RedisLedger
 from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
@@ -26,52 +25,6 @@ from ucvm_agent.errors import DeliveryDelayed
 SCRIPT = Description(command="run.sh", input_files=("run.sh",))
 JOBS = 60
 AGENTS = 6
-
-
-class Serving:
-    """A controller in a process of its own.
-
-    Arguments:
-        folder: where its settings, its state and its log are.
-    """
-
-    def __init__(self, prosody: Prosody, folder: Path, instance: str, redis: str = "") -> None:
-        folder.mkdir(exist_ok=True)
-        self.state_dir = folder / "state"
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-        (folder / "controller.toml").write_text(
-            f'instance = "{instance}"\nstate_dir = "{self.state_dir}"\nredis = "{redis}"\n'
-            f'[xmpp]\njid = "{prosody.jid("jm")}"\npassword = "pw"\nhost = "{prosody.host}"\nport = {prosody.port}\n'
-            f'ca_file = "{prosody.ca_file}"\n[jobs]\nlease_seconds = 2\n[http]\nlisten = ""\n[log]\nformat = "json"\n'
-        )
-
-    async def start(self) -> None:
-        """Start it, and return when it is online."""
-        program = "from ucvm_agent.controller.cli import main; main()"
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", program, "serve", "--config", str(self._folder / "controller.toml")),
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert self._process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            while b"xmpp connected" not in (line := await self._process.stderr.readline()):
-                assert line, "the controller did not start"
-        self._drain = asyncio.create_task(self._process.stderr.read())
-
-    async def kill(self) -> None:
-        """End it as a power cut would."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
-        await self._drain
-
-    async def stop(self) -> tuple[int, bytes]:
-        """End it in good order; return its exit code and its log."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE):
-            return await self._process.wait(), await self._drain
 
 
 class Worker:
@@ -159,8 +112,7 @@ async def test_a_controller_that_is_killed_in_a_burst_loses_nothing(prosody: Pro
             await serving.kill()
             await serving.start()
         await _until_done(done_jobs, seen, JOBS)
-    code, log_text = await serving.stop()
-    assert code == 0, log_text
+    assert await serving.stop() == 0, serving.log_text()
     done = await ledger.jobs(JobStatus.DONE, limit=JOBS + 1)
     assert {job.id for job in done} == names
     assert {job.id for job in done} == {job for worker in made for job in worker.ran}
@@ -193,7 +145,7 @@ async def test_two_controllers_share_one_redis_and_one_account(
         await both[0].start()
         await _until_done(done, seen, JOBS)
     for serving in both:
-        assert (await serving.stop())[0] == 0
+        assert await serving.stop() == 0
     assert {job.id for job in await ledger.jobs(JobStatus.DONE, limit=JOBS + 1)} == names
     await ledger.close()
 

@@ -250,12 +250,14 @@ class Lock:
         self.count += 1
         message.set("signature", str(self.count))
 
-    def check(self, message: Element) -> Verdict:
-        if (signature := message.get("signature")) is None:
+    def check(self, message: Element, *, remember: bool) -> Verdict:
+        assert not remember
+        if message.get("signature") is None:
             raise MessageRefused("nobody has signed it")
-        verdict = Verdict.REPEATED if signature in self.obeyed else Verdict.SIGNED
-        self.obeyed.add(signature)
-        return verdict
+        return Verdict.REPEATED if message.get("id") in self.obeyed else Verdict.SIGNED
+
+    def remember(self, account: str, message_id: str) -> None:
+        self.obeyed.add(message_id)
 
 
 def test_what_is_not_authentic_is_dropped_without_acknowledgement() -> None:
@@ -277,6 +279,21 @@ def test_what_is_not_authentic_is_dropped_without_acknowledgement() -> None:
     assert lock.count == 1  # acknowledgements have no id that could be signed
     post.send(JM, Sleep())
     assert "signature" in line.sent[-1]
+
+
+def test_an_order_that_was_not_written_down_is_obeyed_when_it_comes_again() -> None:
+    """The agent was killed in between; once its handler has acknowledged the order, it never counts again."""
+    line, acted, lock = Line(), list[Envelope](), Lock()
+    order = message_element(Envelope(id="i1", to=AGENT, sender=JM, content={"info": HAVE}))
+    lock.sign(order)
+    for life in range(3):
+        post = Post(line, accepts=lambda _: True, verifier=lock)
+        post.on(HaveJob, lambda sender, message, envelope: acted.append(envelope), late=True)
+        line.deliver(order)
+        if life == 1:
+            post.acknowledge(acted[-1])
+    assert len(acted) == 2
+    assert line.acks() == [(JM, "i1"), (JM, "i1")]
 
 
 tags = st.sampled_from(["body", "info", "job", "error", "delay", "x"])

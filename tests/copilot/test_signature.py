@@ -313,3 +313,13 @@ def test_a_message_that_is_not_complete_cannot_be_signed() -> None:
 def test_nothing_is_newer_than_the_first() -> None:
     """A memory begins empty."""
     assert Known().newest(JM) == -math.inf
+
+
+def test_an_order_counts_again_until_it_is_remembered() -> None:
+    """Whoever obeys late is killed before the order is written down: it comes again, and is no repetition."""
+    ends = Ends()
+    text = ends.order()
+    assert ends.verifier.check(arrived(text), remember=False) is Trust.SIGNED
+    assert ends.restarted().check(arrived(text), remember=False) is Trust.SIGNED
+    ends.verifier.remember(JM, "id-1")
+    assert ends.restarted().check(arrived(text), remember=False) is Trust.REPEATED

@@ -60,6 +60,10 @@ class Ledger(Protocol):
     async def close(self) -> None:
         """Let go; what was written stays."""
 
+    async def common_key(self, account: str, key: str) -> str:
+        """Return the public key by which the first controller of an account has signed; `key` if this is the first."""
+        ...
+
     # Jobs
 
     async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called

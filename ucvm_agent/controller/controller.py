@@ -69,7 +69,7 @@ class Controller:
         self.counters = Counters(settings, ledger, post)
         self._connection = connection
         self._post = post
-        self._manager = Manager(settings, ledger, post, connection, self.counters)
+        self._manager = Manager(settings, ledger, post, connection, self.feed, self.counters)
         self._fleet = Fleet(ledger, connection, accepts)
 
     @property
@@ -139,10 +139,19 @@ async def open_controller(settings: Settings) -> AsyncIterator[Controller]:
     with lock.hold(settings.state_dir), closing(Store(settings.state_dir / LETTERS, boot_id="")) as store:
         await ledger.open()
         try:
+            await _check_key(ledger, account, signer.public)
             post = Post(connection, accepts=Acceptance(settings), signer=signer, letters=store.letters)
             yield Controller(settings, ledger, connection, post)
         finally:
             await ledger.close()
+
+
+async def _check_key(ledger: Ledger, account: str, key: str) -> None:
+    """Warn of a controller that agents would not obey: they pin one key of an account."""
+    common = await ledger.common_key(account, key)
+    if common != key:
+        hint = "give all controllers the same key_file, or name all keys in xmpp.controller_keys of the agents"
+        log.warning("another controller of this account signs by another key", account=account, key=common, hint=hint)
 
 
 def make_ledger(settings: Settings) -> Ledger:

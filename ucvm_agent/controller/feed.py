@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -50,10 +50,15 @@ class Feed:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._subscribers: set[asyncio.Queue[Change]] = set()
+        self._watchers: list[Callable[[Notice], None]] = []
         self._pending: dict[Notice, None] = {}
         self._wake = asyncio.Event()
         self._overrun = False
         ledger.on_notice = self._note
+
+    def watch(self, call: Callable[[Notice], None]) -> None:
+        """Tell at once, on the loop, that something has changed, but not what it is now: that costs nothing."""
+        self._watchers.append(call)
 
     @contextmanager
     def subscribe(self) -> Iterator[AsyncIterator[Change]]:
@@ -85,6 +90,8 @@ class Feed:
                     self._tell(change)
 
     def _note(self, notice: Notice) -> None:
+        for call in self._watchers:
+            call(notice)
         if not self._subscribers:
             return
         if len(self._pending) >= BACKLOG:

@@ -61,10 +61,21 @@ def put_away(root: Path, job_id: str, done: Path, when: datetime) -> Path | None
     return target
 
 
+def with_archive(root: Path) -> list[str]:
+    """Return the ids of the jobs whose archives lie in their folders.
+
+    Raises:
+        OSError: the root cannot be read.
+    """
+    return [folder.name for folder in root.iterdir() if (folder / f"{folder.name}.tgz").is_file()]
+
+
 def _move(source: Path, target: Path) -> None:
     with suppress(OSError):
         source.rename(target)
         return
+    if not source.exists():
+        return  # another controller has just moved it
     # Another file system: whole under its name, or not at all.
     partial = target.with_name(f".{target.name}.partial")
     with source.open("rb") as reader, partial.open("wb") as writer:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
 
-from ucvm_agent.controller.base import Admission, Ledger
+from ucvm_agent.controller.base import Admission, Kind, Ledger, Notice
 from ucvm_agent.controller.counters import Count, Counters
 from ucvm_agent.controller.errands import Errands
+from ucvm_agent.controller.feed import Feed
 from ucvm_agent.controller.model import Input, Job, JobStatus
+from ucvm_agent.controller.open_questions import OpenQuestions
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.copilot.messages import (
     FILE_SEPARATOR,
@@ -18,36 +22,77 @@ from ucvm_agent.copilot.messages import (
     HaveJob,
     Host,
     JobDescription,
+    NoJob,
     RunJob,
     Sleep,
     WantJob,
 )
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.stanza import Envelope, bare
-from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, LedgerError
 
 log = structlog.get_logger()
 
 UNREADABLE = 10
 """Most descriptions that cannot be read before one request is given up."""
 
+LOOK_SECONDS = 5.0
+"""Between two looks for jobs that came unnoticed (an original tool submits to Redis), or whose taker does not come."""
+
+GATHER_SECONDS = 0.05
+"""For jobs that come together."""
+
 
 class HandOut:
     """Answers agents that want jobs.
 
     Arguments:
+        feed: tells when there may be a job for a question that is open.
         errands: does what takes time.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, post: Post, counters: Counters, errands: Errands) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, post: Post, feed: Feed, counters: Counters, errands: Errands
+    ) -> None:
         self._settings = settings
         self._jobs = settings.jobs
         self._ledger = ledger
         self._post = post
         self._counters = counters
         self._errands = errands
+        self._open = OpenQuestions()
+        self._news = asyncio.Event()
+        feed.watch(self._on_notice)
         post.on(WantJob, self._on_want)
         post.on(GetJob, self._on_get)
+
+    async def run(self) -> None:
+        """Answer open questions when jobs come, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                await self._offer_late()
+            except LedgerError as error:
+                log.warning("the queue cannot be looked at", reason=str(error))
+            await asyncio.sleep(GATHER_SECONDS)
+
+    def _on_notice(self, notice: Notice) -> None:
+        if notice.kind is Kind.JOB and self._open:
+            self._news.set()
+
+    async def _offer_late(self) -> None:
+        """Offer as many agents a job as there are jobs; who does not come for it has been offered one in vain."""
+        if not self._open:
+            return
+        for agent, request in self._open.oldest(await self._ledger.waiting()):
+            try:
+                self._post.send(agent, self._have(request))
+            except DeliveryDelayed:
+                return
+            self._open.forget(agent)
 
     def _on_want(self, sender: str, message: WantJob, envelope: Envelope) -> None:
         self._errands.start(self._offer(sender, message, envelope.id))
@@ -64,16 +109,30 @@ class HandOut:
                 self._post.send(sender, Sleep())
             if admission is not Admission.ADMITTED:
                 return
+        else:
+            self._open.keep(sender, message.request)  # before the look: a job may come right after it
         if not await self._ledger.waiting():
-            self._counters.count(Count.EMPTY)
+            self._refuse(sender, message)
             return
-        direct = "1" if ours(message) else ""
-        self._post.send(sender, HaveJob(require_file=self._jobs.require_file, request=message.request, direct=direct))
+        self._open.forget(sender)
+        have = self._have(message.request) if ours(message) else HaveJob(require_file=self._jobs.require_file)
+        self._post.send(sender, have)
+
+    def _have(self, request: str) -> HaveJob:
+        """Return the offer of a job to an agent of ours."""
+        return HaveJob(require_file=self._jobs.require_file, request=request, direct="1")
+
+    def _refuse(self, sender: str, message: Host) -> None:
+        """Tell an agent of ours that there is no job; an original one expects silence (section 4.2)."""
+        self._counters.count(Count.EMPTY)
+        if ours(message):
+            self._post.send(sender, NoJob(request=message.request), noack=True)
 
     async def _give(self, sender: str, message: GetJob) -> None:
+        self._open.forget(sender)
         job = await self._take(sender, message)
         if job is None or job.lease is None:
-            self._counters.count(Count.EMPTY)
+            self._refuse(sender, message)
             return
         try:
             self._post.send(sender, self._order(job, message))

@@ -22,6 +22,9 @@ from ucvm_agent.events import Event, State
 KEPT_EVENTS = 200_000
 """Events that are kept, of all machines together."""
 
+KEY_OF = "ucvm:key:"
+"""Before an account: the public key by which its controllers sign."""
+
 KNOWN_SECONDS = 30 * 86_400
 """How long the id of an event is remembered."""
 
@@ -33,6 +36,13 @@ class RedisLedger(RedisJobs):
         url: of Redis.
         max_tries: of a job that an original tool has submitted.
     """
+
+    async def common_key(self, account: str, key: str) -> str:
+        """See `Ledger`."""
+        with self._link.errors():
+            name = f"{KEY_OF}{account}"
+            await self._link.redis.set(name, key, nx=True)
+            return str(await self._link.redis.get(name))
 
     async def admit(self, account: str, question: str, *, now: datetime, cooldown: float) -> Admission:
         """See `Ledger`."""

@@ -23,6 +23,10 @@ class SQLiteLedger(SQLiteJobs):
         path: the file; only we may read it.
     """
 
+    async def common_key(self, account: str, key: str) -> str:
+        """See `Ledger`; there is one controller."""
+        return key
+
     async def admit(self, account: str, question: str, *, now: datetime, cooldown: float) -> Admission:
         """See `Ledger`."""
 

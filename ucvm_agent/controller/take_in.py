@@ -27,7 +27,7 @@ from ucvm_agent.copilot.messages import (
 )
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.stanza import Envelope, bare
-from ucvm_agent.errors import UsageError
+from ucvm_agent.errors import LedgerError, UsageError
 
 log = structlog.get_logger()
 
@@ -52,6 +52,20 @@ class TakeIn:
         if settings.jobs.duty != "queue":
             post.on(WantOutputDir, self._on_want)
             post.on(GetOutputDir, self._on_get)
+
+    async def run(self) -> None:
+        """Put away what was left when the controller was killed between the end of a job and its last word."""
+        if self._chirp.folder is None or self._chirp.done_dir is None:
+            return
+        try:
+            for job_id in await asyncio.to_thread(folders.with_archive, self._chirp.folder):
+                job = await self._ledger.job(job_id)
+                if job is not None and job.result is not None:
+                    await self._put_away(job.id, job.result.ended)
+        except OSError as error:
+            log.error("the folders of jobs cannot be read", reason=error.strerror)
+        except LedgerError as error:
+            log.warning("archives are not put away", reason=str(error))
 
     def _on_want(self, sender: str, message: WantOutputDir, _: Envelope) -> None:
         self._errands.start(self._offer_place(sender, message))

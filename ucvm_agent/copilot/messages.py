@@ -275,6 +275,13 @@ class SecurityError(Message):
 # Ours: docs/protocol-jobs.md
 
 
+class NoJob(Message):
+    """There is none for this `request`; a `want_getJob` stays open, and is answered when there is one."""
+
+    command: Literal["noJob"] = "noJob"
+    request: str = ""
+
+
 class JobState(JobMessage):
     """How a job is; renews its lease.
 
@@ -358,6 +365,7 @@ AnyMessage: TypeAlias = (
     | GetTicket
     | StoreTicket
     | SecurityError
+    | NoJob
     | JobState
     | CancelJob
     | Drain

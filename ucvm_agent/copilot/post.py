@@ -24,7 +24,7 @@ from ucvm_agent.copilot.resending import Letters, Resending
 from ucvm_agent.copilot.seen import Seen
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, message_element, read_delay, read_message
 from ucvm_agent.copilot.stanza_error import read_error
-from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused, StoreError
 from ucvm_agent.store.letters import Letter
 
 log = structlog.get_logger()
@@ -63,13 +63,16 @@ class Signer(Protocol):
 class Verifier(Protocol):
     """Knows whose orders are authentic."""
 
-    def check(self, message: Element) -> Enum:
+    def check(self, message: Element, *, remember: bool) -> Enum:
         """Say how far a message is to be trusted: `REPEATED` if it is authentic, but was obeyed before a restart.
 
         Raises:
             MessageRefused: it is not signed as those of its account have to be.
         """
         ...
+
+    def remember(self, account: str, message_id: str) -> None:
+        """Note that a message that was checked is obeyed; raises StoreError."""
 
 
 class Secure(Protocol):
@@ -176,8 +179,18 @@ class Post:
         return envelope.id
 
     def acknowledge(self, envelope: Envelope) -> None:
-        """Acknowledge a message (of a late handler): from now on its repetitions are dropped."""
-        self._seen.add(bare(envelope.sender), envelope.id)
+        """Acknowledge a message (of a late handler): from now on its repetitions are dropped.
+
+        Raises:
+            MessageRefused: that cannot be remembered, so it is not acknowledged, and will come again.
+        """
+        account = bare(envelope.sender)
+        if self._verifier is not None:
+            try:
+                self._verifier.remember(account, envelope.id)
+            except StoreError as error:
+                raise MessageRefused(f"it cannot be remembered: {error}", where=account) from error
+        self._seen.add(account, envelope.id)
         if envelope.noack:
             return
         try:
@@ -234,7 +247,7 @@ class Post:
 
     def _act(self, message: Element, envelope: Envelope) -> None:
         """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
-        if self._verifier is not None and self._verifier.check(message).name == "REPEATED":
+        if self._verifier is not None and self._verifier.check(message, remember=False).name == "REPEATED":
             self.acknowledge(envelope)
             return
         if self._secure is not None:
@@ -266,7 +279,11 @@ class Post:
     # What goes out
 
     def _transmit(self, letter: Letter) -> None:
-        self._post(fromstring(letter.stanza))  # noqa: S314 - we wrote it
+        element = fromstring(letter.stanza)  # noqa: S314 - we wrote it
+        if letter.trial:
+            # Whoever it was sent to may be gone, and another one of the account have taken over.
+            element.set("to", bare(letter.recipient))
+        self._post(element)
 
     def _post(self, element: Element) -> None:
         """Send an element. Its signature is made anew each time, since it tells when; an acknowledgement has none."""

@@ -23,6 +23,7 @@ import re
 import time
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
@@ -49,6 +50,9 @@ WINDOW_SECONDS = 300.0
 
 KEPT_SECONDS = 86_400.0
 """How long the id of a message is remembered, by the signer's clock."""
+
+MAX_PENDING = 1000
+"""Messages that are checked but not remembered yet: far more than wait for being written down at the same time."""
 
 FORGET = "if the controller has changed its key or its clock: ucvm-agent forget-key"
 
@@ -171,24 +175,43 @@ class Verifier:
         self._monotonic = monotonic
         self._heard: dict[str, tuple[float, float]] = {}
         self._last: tuple[Element, Trust] | None = None
+        self._pending: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    def check(self, message: Element) -> Trust:
+    def check(self, message: Element, *, remember: bool = True) -> Trust:
         """Judge a message of an account that is obeyed (a stranger's would be pinned as well).
 
         Asked again about the same element, it says the same: all listeners of a connection may ask. A signed message
         costs a commit, some milliseconds, for it has to be remembered before it is obeyed.
+
+        Arguments:
+            remember: False leaves that to `remember`, for an order that has to be obeyed although we are killed before
+                it is written down: then it comes again, and has to count again.
 
         Raises:
             MessageRefused: it has to be dropped, without an acknowledgement; says why.
         """
         if self._last is not None and self._last[0] is message:
             return self._last[1]
+        account = bare(message.get("from", ""))
         try:
-            trust = self._judge(message, bare(message.get("from", "")))
+            trust = self._judge(message, account)
+            if remember:
+                self.remember(account, message.get("id", ""))
         except StoreError as error:
             raise MessageRefused(f"it cannot be checked: {error}") from error
         self._last = (message, trust)
         return trust
+
+    def remember(self, account: str, message_id: str) -> None:
+        """See to it that an authentic message that was checked never counts again; nothing happens for any other.
+
+        Raises:
+            StoreError: it cannot be remembered.
+        """
+        when = self._pending.get((account, message_id))
+        if when is not None:
+            self._memory.remember(account, message_id, when, KEPT_SECONDS)
+            del self._pending[account, message_id]
 
     def _judge(self, message: Element, account: str) -> Trust:
         if self._mode == "off":
@@ -240,7 +263,7 @@ class Verifier:
         return self._verified_stream
 
     def _count(self, message: Element, account: str, when: float, new_key: str) -> Trust:
-        """Say whether an authentic message counts now, and see to it that it never does again."""
+        """Say whether an authentic message counts now."""
         message_id = message.get("id", "")
         if self._memory.seen(account, message_id):
             return Trust.REPEATED
@@ -253,7 +276,9 @@ class Verifier:
         if new_key:
             self._memory.pin(account, new_key)
             log.info("the key of a controller is pinned", account=account, key=new_key)
-        self._memory.remember(account, message_id, when, KEPT_SECONDS)
+        self._pending[account, message_id] = when
+        if len(self._pending) > MAX_PENDING:
+            self._pending.popitem(last=False)
         self._heard[account] = max(signers_now, when), self._monotonic()
         return Trust.SIGNED
 

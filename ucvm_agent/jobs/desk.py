@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent.copilot.host import host_description
-from ucvm_agent.copilot.messages import GetJob, HaveJob, RunJob, WantJob
+from ucvm_agent.copilot.messages import GetJob, HaveJob, JobState, NoJob, RunJob, WantJob
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import StoreError
 from ucvm_agent.jobs.conversation import Conversation, now
@@ -31,6 +31,10 @@ log = structlog.get_logger()
 
 DIRECT_SECONDS = 10.0
 """How long a manager that may be asked directly is waited for; then everybody is asked (docs/protocol-jobs.md)."""
+
+OPEN_SECONDS = 300.0
+"""Longest pause between questions where a manager is one of ours: it answers an open question as soon as it has a job,
+unless it was started anew since."""
 
 MOST_MISSES = 3
 """Demanded files in a row that may be missing; one more is reported, and we back off (section 3.3)."""
@@ -57,6 +61,7 @@ class Desk:
         conversation.answers(HaveJob)
         conversation.follow(self._ended, self._redirected)
         conversation.post.on(RunJob, self._on_job, late=True)
+        conversation.post.on(NoJob, self._on_none)
 
     async def fetch(self, slot: int) -> None:
         """Ask until a manager has given this slot a job; it stands in the book then.
@@ -73,7 +78,7 @@ class Desk:
             request = str(uuid.uuid4())
             while True:
                 await self._rest()
-                manager = await self._want(slot, request, next(pauses))
+                manager = await self._want(slot, request, self._pause(next(pauses)))
                 if manager:
                     pauses = self._conversation.delays()
                     if await self._get(slot, manager, self._settings.answer_seconds):
@@ -96,6 +101,9 @@ class Desk:
             if left <= 0:
                 return
             await asyncio.sleep(left)
+
+    def _pause(self, seconds: float) -> float:
+        return min(seconds, OPEN_SECONDS) if self._echoing else seconds
 
     def _may_ask(self, manager: str) -> float:
         """Return from when on a manager may be asked: an original one punishes impatience (section 3.2)."""
@@ -162,31 +170,52 @@ class Desk:
     def _on_job(self, sender: str, run: RunJob, envelope: Envelope) -> None:
         """Put a job into the book before it is acknowledged, so that no crash makes both ends forget it."""
         question = next((each for each in self._book.questions() if _answers(sender, run, each)), None)
-        if question is None:
-            log.warning("a job that nobody asked for", sender=sender, job=run.job.id)
-            self._conversation.post.acknowledge(envelope)
-            return
         try:
             taken = self._take(question, sender, run, envelope.id)
         except StoreError as error:
+            if question is None:
+                raise
             self._settle(question.slot, error)
             return
         self._conversation.post.acknowledge(envelope)
-        self._settle(question.slot, taken)
+        if question is not None:
+            self._settle(question.slot, taken)
 
-    def _take(self, question: Question, sender: str, run: RunJob, message: str) -> bool:
+    def _take(self, question: Question | None, sender: str, run: RunJob, message: str) -> bool:
         """Give the job to the slot that asked; False if the machine has it, or had this very message, already."""
         document = run.model_dump_json(by_alias=True)
         for job in self._book.present():
             if (job.job_id, bare(job.manager)) == (run.job.id, bare(sender)):
                 log.warning("a job that this machine has was handed out again", job=job.job_id, slot=job.slot)
                 self._book.adopt(job, message=message, manager=sender, lease=run.lease, document=document)
-                self._book.withdraw(question.slot)
+                if question is not None:
+                    self._book.withdraw(question.slot)
                 return False
         job_id, lease = run.job.id, run.lease
+        if question is None:
+            self._give_back(sender, run, message)
+            return False
         return self._book.take(
             question.slot, message=message, manager=sender, job_id=job_id, lease=lease, document=document
         )
+
+    def _give_back(self, sender: str, run: RunJob, message: str) -> None:
+        """Return a job that comes when nobody waits for it any more, so that it need not wait for its lease to end."""
+        if self._book.had(message):
+            return
+        log.warning("a job that nobody asked for", sender=sender, job=run.job.id)
+        if run.lease:
+            who = self._conversation.who(0) | {"job_id": run.job.id, "lease": run.lease, "state": "lost"}
+            late = JobState.model_validate(who | {"reason": "it came when nobody waited for it any more"})
+            self._conversation.post.send(sender, late, keep=True)
+
+    def _on_none(self, sender: str, answer: NoJob, _: Envelope) -> None:
+        """End the waiting for a job that does not come; a question whether there is one stays open."""
+        self._echoing.add(bare(sender))
+        for question in self._book.questions():
+            if fits(sender, question.manager) and answer.request == question.request:
+                self._book.withdraw(question.slot)
+                self._settle(question.slot, False)
 
     def _settle(self, slot: int, how: bool | StoreError) -> None:
         arrival = self._arrivals.get(slot)

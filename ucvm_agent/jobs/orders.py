@@ -34,7 +34,7 @@ class Orders:
         self._tasks: set[asyncio.Task[None]] = set()
         self._post.on(Drain, self._on_drain, late=True)
         self._post.on(Resume, self._on_resume, late=True)
-        self._post.on(CancelJob, self._on_cancel)
+        self._post.on(CancelJob, self._on_cancel, late=True)
         self._post.on(TailJob, self._on_tail)
 
     async def run(self) -> None:
@@ -61,9 +61,10 @@ class Orders:
         self._worker.resume()
         self._post.acknowledge(envelope)
 
-    def _on_cancel(self, sender: str, order: CancelJob, _: Envelope) -> None:
+    def _on_cancel(self, sender: str, order: CancelJob, envelope: Envelope) -> None:
         if not self._worker.cancel(order.job_id, order.lease, f"{bare(sender)} wants it"):
             log.info("a job is to be cancelled that is not here", manager=sender, job=order.job_id)
+        self._post.acknowledge(envelope)
 
     def _on_tail(self, sender: str, order: TailJob, _: Envelope) -> None:
         if len(self._tasks) < MOST_TAILS:

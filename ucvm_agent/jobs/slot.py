@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent.copilot.messages import JobDone, JobState, RunJob
+from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import DeliveryRefused, JobError, JobRefused, TransferError
 from ucvm_agent.events import JobPhase
 from ucvm_agent.jobs import output
@@ -105,9 +106,10 @@ class Slot:
         if self._asking is not None:
             self._asking.cancel()
 
-    def cancel(self, reason: str) -> None:
-        """End the job that the slot has."""
-        self._stop(JobPhase.CANCELLED, reason or "it was cancelled")
+    def cancel(self, job: BookedJob, reason: str) -> None:
+        """End a job that the slot has; that stands in the book when this returns."""
+        self._store.jobs.cancel(job, reason)
+        self._stop(JobPhase.CANCELLED, reason)
 
     async def give_back(self) -> None:
         """End the job that the slot has, unless only its output is left to send; return when that is written down."""
@@ -136,6 +138,8 @@ class Slot:
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             self._working = working = group.create_task(self._carry_through(job))
+            if job.cancel:  # before it was begun, or before the agent was restarted
+                self._stop(JobPhase.CANCELLED, job.cancel)
             await asyncio.wait({working})
             if self._stopped is not None and self.job is not None:
                 await self._kill(job, *self._stopped)
@@ -283,7 +287,8 @@ class Slot:
         if job is not None and job.lease:
             state = "uploading" if job.phase is JobPhase.UPLOADING else "running"
             who = self._conversation.who(self.number) | {"job_id": job.job_id, "lease": job.lease, "state": state}
-            self._conversation.send(job.manager, JobState.model_validate(who))
+            # To all controllers of the account: the one that gave it may be gone, and the others let the lease run out.
+            self._conversation.send(bare(job.manager), JobState.model_validate(who))
 
     def _enter(
         self,

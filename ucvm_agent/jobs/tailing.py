@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ucvm_agent.copilot.messages import JobOutput, TailJob
@@ -39,18 +40,22 @@ async def send_output(
     offset = order.offset
     loop = asyncio.get_running_loop()
     until = loop.time() + SECONDS
-    while True:
-        last = not has_it()
-        chunk = await workshop.tail(order.job_id, Stream(order.stream), offset, MAX_DATA)
-        more = chunk.end < chunk.size
-        end = last and not more
-        if chunk.data or end:
-            data = base64.b64encode(chunk.data).decode()
-            who = {"job_id": order.job_id, "stream": order.stream, "request": order.request}
-            message = JobOutput.model_validate(who | {"offset": chunk.offset, "data": data, "end": "1" if end else ""})
-            if not conversation.send(manager, message):
+    with workshop.readers.reading(order.job_id) as last:
+        while True:
+            over = last.is_set() or not has_it()
+            chunk = await workshop.tail(order.job_id, Stream(order.stream), offset, MAX_DATA)
+            more = chunk.end < chunk.size
+            end = over and not more
+            if chunk.data or end:
+                data = base64.b64encode(chunk.data).decode()
+                who = {"job_id": order.job_id, "stream": order.stream, "request": order.request}
+                piece = {"offset": chunk.offset, "data": data, "end": "1" if end else ""}
+                if not conversation.send(manager, JobOutput.model_validate(who | piece)):
+                    return
+                offset = chunk.end
+            if end or loop.time() > until:
                 return
-            offset = chunk.end
-        if end or loop.time() > until:
-            return
-        await asyncio.sleep(0 if more else PAUSE)
+            if not more:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PAUSE):
+                        await last.wait()

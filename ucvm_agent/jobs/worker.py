@@ -153,7 +153,7 @@ class Worker:
         for slot in self.slots:
             job = slot.job
             if job is not None and job.job_id == job_id and lease in ("", job.lease):
-                slot.cancel(reason)
+                slot.cancel(job, reason or "it was cancelled")
                 return True
         return False
 

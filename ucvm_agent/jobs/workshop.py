@@ -12,6 +12,7 @@ from ucvm_agent.jobs.account import find_account
 from ucvm_agent.jobs.archive import pack
 from ucvm_agent.jobs.description import read_inputs, read_job, read_limits
 from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.readers import Readers
 from ucvm_agent.jobs.runner import Running, start
 from ucvm_agent.jobs.tail import Chunk, Stream, tail
 from ucvm_agent.jobs.workdir import Folder, Workdir
@@ -31,10 +32,14 @@ class Workshop:
     Arguments:
         work_dir: absolute; `jobs.work_dir` beneath the root.
         transfer: how files are moved.
+
+    Attributes:
+        readers: of what jobs print.
     """
 
     def __init__(self, settings: Jobs, work_dir: Path, transfer: Transfer) -> None:
         self.transfer = transfer
+        self.readers = Readers()
         self._settings = settings
         self._workdir = Workdir(work_dir)
 
@@ -88,7 +93,8 @@ class Workshop:
         return await tail(self.folder(job_id), find_account(self._settings.user), stream, offset, size)
 
     async def clear(self, job_id: str) -> None:
-        """Remove what is left of a job; if that fails, the next start of the agent tries again."""
+        """Remove what is left of a job, once it was read; if that fails, the next start of the agent tries again."""
+        await self.readers.dismiss(job_id)
         try:
             await self._workdir.remove(job_id)
         except JobError as error:

@@ -17,7 +17,7 @@ KEPT_JOBS = 100
 _OVER = ", ".join(f"'{phase}'" for phase in JobPhase if phase.over)
 _COLUMNS = (
     "number, slot, message, manager, job_id, lease, phase, reason, exit_status, validation_status, boot_id,"
-    " received, changed, document"
+    " received, changed, cancel, document"
 )
 
 
@@ -55,6 +55,7 @@ class BookedJob:
         exit_status, validation_status: raw wait statuses, once they are known.
         boot_id: the boot in which it entered its phase.
         received, changed: ISO 8601, UTC; when it came, and when it entered its phase.
+        cancel: why it is to be ended; empty if it is not.
         document: the message itself, which may hold secrets.
     """
 
@@ -71,6 +72,7 @@ class BookedJob:
     boot_id: str
     received: str
     changed: str
+    cancel: str
     document: str = field(repr=False)
 
 
@@ -165,6 +167,11 @@ class JobBook:
             self._events.emit(JobChanged(job_id=job_id, lease=lease, slot=slot, phase=JobPhase.RECEIVED))
         return True
 
+    def had(self, message: str) -> bool:
+        """Return whether a message has brought a job, as far back as jobs are remembered."""
+        with self._database.transaction() as db:
+            return db.execute("SELECT 1 FROM jobs WHERE message = ?", (message,)).fetchone() is not None
+
     def adopt(self, job: BookedJob, *, message: str, manager: str, lease: str, document: str) -> None:
         """Go on with a job under another lease: it was handed out again while this machine still has it."""
         with self._database.transaction() as db:
@@ -172,6 +179,11 @@ class JobBook:
                 "UPDATE jobs SET message = ?, manager = ?, lease = ?, document = ? WHERE number = ?",
                 (message, manager, lease, document, job.number),
             )
+
+    def cancel(self, job: BookedJob, reason: str) -> None:
+        """Note that a job is to be ended, whatever becomes of the agent before that is done."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE jobs SET cancel = ? WHERE number = ?", (reason, job.number))
 
     def enter(
         self,

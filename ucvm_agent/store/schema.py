@@ -150,6 +150,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (digest, path)
     ) STRICT;
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN cancel TEXT NOT NULL DEFAULT '';
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 
