@@ -2,7 +2,8 @@
 
     booting → discovering → contextualizing → ready | degraded | failed → draining → stopped
 
-SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Whatever
+SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Settings that
+come with the user-data are taken over when these are carried out, and all goes on where it was. Whatever
 happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon; only
 a state file that cannot be used is that.
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -26,6 +29,7 @@ from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.counterparts import Counterparts, reach
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
+from ucvm_agent.layers import read_context_file
 from ucvm_agent.notify import Notify
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import make_reporters
@@ -34,14 +38,53 @@ from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualization import Prepared
+    from ucvm_agent.layers import Effective
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
 
 log = structlog.get_logger()
 
-News = asyncio.Queue[tuple["Found", "Found | None"]]
-"""What is to be contextualized, and which earlier one it completes."""
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is to be contextualized.
+
+    Arguments:
+        answer: of a source, if it is one; what has been found since may have been added.
+        completes: the earlier one that it belongs to.
+    """
+
+    found: Found
+    answer: Found | None = None
+    completes: Found | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the machine is contextualized by, and which answer of a source it stems from, if it is one."""
+
+    prepared: Prepared
+    answer: Found | None
+
+
+class Call(IntEnum):
+    """What the daemon is called to do; of several calls the greatest counts."""
+
+    TAKE_OVER = 0
+    RELOAD = 1
+    STOP = 2
+
+
+SIGNALS = {signal.SIGHUP: Call.RELOAD, signal.SIGTERM: Call.STOP, signal.SIGINT: Call.STOP}
+
+
+class Load(Protocol):
+    """What reads the settings; without those of the user-data if told so."""
+
+    def __call__(self, *, with_context: bool = True) -> Effective[Settings]:
+        """Raise `SettingsError` if they are wrong."""
+
 
 ACTION_SHARE = 0.7
 """Part of the stop timeout that running actions get, …"""
@@ -50,7 +93,7 @@ FLUSH_SHARE = 0.2
 """… and that is kept for telling the controllers about the stop; the rest is for closing connections."""
 
 
-async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
+async def run(load: Load, stamp: Stamp) -> None:
     """Run the daemon until a signal stops it.
 
     Arguments:
@@ -60,8 +103,7 @@ async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
     Raises:
         SettingsError, StoreError: it cannot even start.
     """
-    settings = load()
-    _check(settings)
+    settings = _read(load)
     path = state_file(settings)
     try:
         with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
@@ -70,6 +112,24 @@ async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
         if isinstance(reason := ours(error), StoreError):
             log.error("the state cannot be used, so the agent ends", reason=str(reason))
         raise
+
+
+def _read(load: Load) -> Settings:
+    """Return the settings; those of the user-data do not count if the rooms refuse them.
+
+    Raises:
+        SettingsError: the others are wrong.
+    """
+    effective = load()
+    refused = effective.refused
+    try:
+        _check(effective.settings)
+    except SettingsError as error:
+        effective, refused = load(with_context=False), error
+        _check(effective.settings)
+    if refused is not None:
+        log.warning("settings of the user-data are left out", reason=str(refused))
+    return effective.settings
 
 
 def _check(settings: Settings) -> None:
@@ -86,13 +146,15 @@ class Agent:
         store: of the VM; the caller holds its lock.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], store: Store, stamp: Stamp) -> None:
+    def __init__(self, settings: Settings, load: Load, store: Store, stamp: Stamp) -> None:
         self._settings = settings
         self._load = load
         self._store = store
         self._stamp = stamp
         self._notify = Notify()
-        self._told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._given = read_context_file(settings.root)
+        self._standing: Standing | None = None
         self._applying = asyncio.Lock()
         self._draining = False
         self._counterparts = Counterparts()
@@ -105,47 +167,46 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._notify.heartbeat())
                 self._enter(State.BOOTING)
-                while await self._serve():
-                    self._reload()
+                while (call := await self._serve()) is not Call.STOP:
+                    self._reload(call)
                 heartbeat.cancel()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        for number in numbers:
-            loop.add_signal_handler(number, self._told.put_nowait, number)
+        for number, call in SIGNALS.items():
+            loop.add_signal_handler(number, self._calls.put_nowait, call)
         try:
             yield
         finally:
-            for number in numbers:
+            for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
-    async def _serve(self) -> bool:
-        """Work by the present settings; return True when they are to be read again, False at the end."""
+    async def _serve(self) -> Call:
+        """Work by the present settings; return what we are called to do then."""
         async with Outbox.open(self._settings, self._store) as outbox:
             self._counterparts = await reach(outbox.connection, self._settings, self._store, self._on_jobs)
             async with self._counterparts.posting():
                 async with asyncio.TaskGroup() as group:
                     works = (self._work(), self._counterparts.work())
                     tasks = [group.create_task(self._guard(work)) for work in works]
-                    again = await self._signal() == signal.SIGHUP
-                    if not again:
+                    call = await self._called()
+                    if call is Call.STOP:
                         await self._drain()
                     for task in tasks:
                         task.cancel()
                 self._counterparts = Counterparts()
-                if not again:
+                if call is Call.STOP:
                     self._enter(State.STOPPED)
                     await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
-        return again
+        return call
 
-    async def _signal(self) -> signal.Signals:
-        """Wait for a signal: of several, one that ends us, and many SIGHUPs count as one."""
-        told = [await self._told.get()]
-        while not self._told.empty():
-            told.append(self._told.get_nowait())
-        return next((number for number in told if number != signal.SIGHUP), signal.SIGHUP)
+    async def _called(self) -> Call:
+        """Wait until we are called; many calls count as one."""
+        calls = [await self._calls.get()]
+        while not self._calls.empty():
+            calls.append(self._calls.get_nowait())
+        return max(calls)
 
     async def _drain(self) -> None:
         """Let running actions come to their end, but not for longer than the stop timeout."""
@@ -157,11 +218,13 @@ class Agent:
                 if self._counterparts.worker is not None:
                     await self._counterparts.worker.stop()
 
-    def _reload(self) -> None:
+    def _reload(self, call: Call) -> None:
         self._notify.reloading()
+        if call is Call.RELOAD or (self._standing and self._standing.answer is None):
+            self._standing = None
+        self._given = read_context_file(self._settings.root)
         try:
-            settings = self._load()
-            _check(settings)
+            settings = _read(self._load)
         except SettingsError as error:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
             self._store.events.emit(Note(message=f"settings were not taken over: {error}"))
@@ -170,8 +233,9 @@ class Agent:
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
-        log.info("settings were read again")
-        self._store.events.emit(Note(message="settings were read again"))
+        message = "settings were read again" if call is Call.RELOAD else "settings of the user-data were taken over"
+        log.info(message)
+        self._store.events.emit(Note(message=message))
 
     def _enter(self, state: State, reason: str = "") -> None:
         if self._draining and state is not State.STOPPED:
@@ -209,33 +273,50 @@ class Agent:
 
     async def _work(self) -> None:
         """Contextualize by each answer, and again when there is more to it."""
-        news: News = asyncio.Queue()
+        queue: asyncio.Queue[News] = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(news))
+            group.create_task(self._listen(queue))
             if (controllers := self._counterparts.controllers) is not None:
                 from ucvm_agent.assignment.rehearsal import rehearse
 
                 group.create_task(rehearse(controllers, self._settings, self._store))
-            current: Found | None = None
             completion: asyncio.Task[None] | None = None
+            if self._standing is not None:
+                self._enter(*self._own)  # there is a new worker, who does not know yet
+                self._notify.ready()
+                completion = group.create_task(self._complete(self._standing.prepared, queue))
             while True:
-                found, completes = await news.get()
-                if completes is not None and completes is not current:
-                    continue  # there is a newer answer already
+                news = await queue.get()
+                standing, self._standing = self._standing, None
+                answer = news.answer
+                if news.completes is not None:
+                    if standing is None or news.completes is not standing.prepared.found:
+                        self._standing = standing
+                        continue  # there is a newer answer already
+                    answer = standing.answer
                 if completion is not None:
                     completion.cancel()
-                current = found
                 async with self._applying:
-                    prepared = await self._contextualize(found)
+                    prepared = await self._contextualize(news.found)
                 self._notify.ready()
-                completion = group.create_task(self._complete(prepared, news)) if prepared else None
+                if prepared is not None:
+                    self._standing = Standing(prepared, answer if queue.empty() else None)
+                    completion = group.create_task(self._complete(prepared, queue))
+                    await self._take_over()
 
-    async def _listen(self, news: News) -> None:
+    async def _take_over(self) -> None:
+        """Have the settings read again if the user-data have changed them."""
+        if await asyncio.to_thread(read_context_file, self._settings.root) != self._given:
+            self._calls.put_nowait(Call.TAKE_OVER)
+
+    async def _listen(self, queue: asyncio.Queue[News]) -> None:
+        """Queue what the sources say; an answer that has been carried out already is only followed."""
+        known = self._standing.answer if self._standing else None
         answers = Answers(self._settings, self._store, self._notify, self._counterparts.controllers, self._enter)
-        async for found in answers.each():
-            news.put_nowait((await asyncio.to_thread(recall, found, self._store), None))
+        async for found in answers.each(known):
+            queue.put_nowait(News(await asyncio.to_thread(recall, found, self._store), answers.followed))
 
-    async def _complete(self, prepared: Prepared, news: News) -> None:
+    async def _complete(self, prepared: Prepared, queue: asyncio.Queue[News]) -> None:
         """Wait for what the context waits for; if it will not come, the state says so."""
         try:
             more = await complete(prepared, self._settings, self._store, self._enter)
@@ -244,7 +325,7 @@ class Agent:
             self._enter(State.DEGRADED, f"{waits_for} did not come: {error}")
         else:
             if more is not None:
-                news.put_nowait((more, prepared.found))
+                queue.put_nowait(News(more, completes=prepared.found))
 
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""
@@ -258,5 +339,5 @@ class Agent:
         await carry_out(prepared, self._settings, self._store, self._enter)
         if self._store.machine_id != before:
             # This disk was cloned: the connections have still the name of the machine that it was.
-            self._told.put_nowait(signal.SIGHUP)
+            self._calls.put_nowait(Call.RELOAD)
         return prepared
