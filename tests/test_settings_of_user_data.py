@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.daemon import PATIENCE, Daemon
-from tests.daemon import Controller as HttpController
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from ucvm_agent.events import Event, State, StateChanged
@@ -92,4 +89,4 @@ async def test_user_data_name_the_controller_and_it_hears_everything(prosody: Pr
     for text in (plan, config, status, told, daemon.log.read_text()):
         assert "hunter2" not in text
     assert '+password = "***"' in plan
-    assert f"+controllers = [\n" in plan
+    assert "+controllers = [\n" in plan

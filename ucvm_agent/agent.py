@@ -280,29 +280,29 @@ class Agent:
                 from ucvm_agent.assignment.rehearsal import rehearse
 
                 group.create_task(rehearse(controllers, self._settings, self._store))
-            completion: asyncio.Task[None] | None = None
-            if self._standing is not None:
+            if (standing := self._standing) is not None:
                 self._enter(*self._own)  # there is a new worker, who does not know yet
                 self._notify.ready()
-                completion = group.create_task(self._complete(self._standing.prepared, queue))
             while True:
-                news = await queue.get()
-                standing, self._standing = self._standing, None
-                answer = news.answer
-                if news.completes is not None:
-                    if standing is None or news.completes is not standing.prepared.found:
-                        self._standing = standing
-                        continue  # there is a newer answer already
-                    answer = standing.answer
+                completion = group.create_task(self._complete(standing.prepared, queue)) if standing else None
+                news = await self._next(queue)
                 if completion is not None:
                     completion.cancel()
+                answer = standing.answer if standing and news.completes else news.answer
+                self._standing = standing = None
                 async with self._applying:
                     prepared = await self._contextualize(news.found)
                 self._notify.ready()
                 if prepared is not None:
-                    self._standing = Standing(prepared, answer if queue.empty() else None)
-                    completion = group.create_task(self._complete(prepared, queue))
+                    self._standing = standing = Standing(prepared, answer if queue.empty() else None)
                     await self._take_over()
+
+    async def _next(self, queue: asyncio.Queue[News]) -> News:
+        """Return what comes next, without what completes something that is not in force any more."""
+        while True:
+            news = await queue.get()
+            if news.completes is None or (self._standing and news.completes is self._standing.prepared.found):
+                return news
 
     async def _take_over(self) -> None:
         """Have the settings read again if the user-data have changed them."""
