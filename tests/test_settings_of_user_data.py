@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.daemon import PATIENCE, Daemon
+from tests.daemon import Controller as SiteController
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from ucvm_agent.events import Event, State, StateChanged
@@ -90,3 +92,56 @@ async def test_user_data_name_the_controller_and_it_hears_everything(prosody: Pr
         assert "hunter2" not in text
     assert '+password = "***"' in plan
     assert "+controllers = [\n" in plan
+
+
+async def test_the_next_boot_knows_its_controllers_before_it_finds_anything(prosody: Prosody, daemon: Daemon) -> None:
+    """Also where no user-data are to be found any more."""
+    path = boot_from(daemon, context(prosody, "jm"))
+    async with listen(prosody, "jm") as jm:
+        await daemon.start()
+        before = await hear(jm, State.READY)
+        await daemon.end(signal.SIGKILL)
+        path.unlink()
+        await daemon.start()
+        heard = await hear(jm, State.DISCOVERING)
+        assert heard[0].seq > before[-1].seq
+        assert states(heard) == ["booting", "discovering"]
+
+
+async def test_another_context_names_another_controller(
+    prosody: Prosody, daemon: Daemon, controller: SiteController
+) -> None:
+    """It hears all that there is, the machine is not contextualized twice; one without settings takes them back."""
+    site = f'[http]\nurl = "{controller.url}"\n'
+    path = boot_from(daemon, context(prosody, "jm", script="echo one >> /var/log/script"), more=site)
+    async with listen(prosody, "jm") as jm, listen(prosody, "other") as other:
+        await daemon.start()
+        first = await hear(jm, State.READY)
+        path.write_text(context(prosody, "other", script="echo two >> /var/log/script"))
+        second = await hear(other, State.READY)
+        second += await hear(other, State.READY)
+        assert [event.id for event in second][: len(first)] == [event.id for event in first]
+        assert [event.seq for event in second] == list(range(1, len(second) + 1))
+        assert states(second) == ["booting", "discovering", "contextualizing", "ready", "contextualizing", "ready"]
+        path.write_text("#cloud-config\nhostname: alone\n")
+        await controller.note("settings of the user-data were taken over", times=3)
+    assert (daemon.root / "etc/ucvm-agent/context.toml").read_text() == ""
+    assert (daemon.root / "var/log/script").read_text() == "one\ntwo\n"
+    _, status, _ = await daemon.command("status")
+    assert "xmpp:" not in status
+    assert await daemon.end() == 0
+
+
+async def test_settings_that_no_agent_could_use_keep_it_from_nothing(prosody: Prosody, daemon: Daemon) -> None:
+    """What a version before or after this one left is said, left out, and replaced by the context."""
+    boot_from(daemon, context(prosody, "jm"))
+    file = daemon.root / "etc/ucvm-agent/context.toml"
+    file.parent.mkdir()
+    file.write_text('[xmpp]\njdi = "vm@site.example"\n')
+    code, _, errors = await daemon.command("config")
+    assert code == 0
+    assert f"left out: {file} line 2: unknown setting xmpp.jdi" in errors
+    async with listen(prosody, "jm") as jm:
+        await daemon.start()
+        await hear(jm, State.READY)
+    assert "settings of the user-data are left out" in daemon.log.read_text()
