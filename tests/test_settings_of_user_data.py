@@ -14,7 +14,7 @@ from tests.daemon import PATIENCE, Daemon
 from tests.daemon import Controller as SiteController
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
-from ucvm_agent.events import Event, State, StateChanged
+from ucvm_agent.events import Event, Note, State, StateChanged
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ async def test_another_context_names_another_controller(
         assert [event.seq for event in second] == list(range(1, len(second) + 1))
         assert states(second) == ["booting", "discovering", "contextualizing", "ready", "contextualizing", "ready"]
         path.write_text("#cloud-config\nhostname: alone\n")
-        await controller.note("settings of the user-data were taken over", times=3)
+        await controller.note("user-data have changed the settings", times=3)
     assert (daemon.root / "etc/ucvm-agent/context.toml").read_text() == ""
     assert (daemon.root / "var/log/script").read_text() == "one\ntwo\n"
     _, status, _ = await daemon.command("status")
@@ -143,5 +143,7 @@ async def test_settings_that_no_agent_could_use_keep_it_from_nothing(prosody: Pr
     assert f"left out: {file} line 2: unknown setting xmpp.jdi" in errors
     async with listen(prosody, "jm") as jm:
         await daemon.start()
-        await hear(jm, State.READY)
-    assert "settings of the user-data are left out" in daemon.log.read_text()
+        heard = await hear(jm, State.READY)
+    assert isinstance(heard[1].body, Note)
+    assert heard[1].body.message.startswith(f"settings of the user-data are left out: {file} line 2")
+    assert file.read_text().startswith("# ")

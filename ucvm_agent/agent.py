@@ -14,13 +14,11 @@ import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent import sources
 from ucvm_agent.answers import Answers
 from ucvm_agent.application import carry_out
 from ucvm_agent.cluster.completion import complete, recall
@@ -30,11 +28,12 @@ from ucvm_agent.counterparts import Counterparts, reach
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
 from ucvm_agent.layers import read_context_file
+from ucvm_agent.news import News, Standing
 from ucvm_agent.notify import Notify
 from ucvm_agent.report.outbox import Outbox
-from ucvm_agent.report.reporters import make_reporters
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
+from ucvm_agent.usable import REFUSED, read_usable
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualization import Prepared
@@ -42,30 +41,9 @@ if TYPE_CHECKING:
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
+    from ucvm_agent.usable import Load
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What is to be contextualized.
-
-    Arguments:
-        answer: of a source, if it is one; what has been found since may have been added.
-        completes: the earlier one that it belongs to.
-    """
-
-    found: Found
-    answer: Found | None = None
-    completes: Found | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the machine is contextualized by, and which answer of a source it stems from, if it is one."""
-
-    prepared: Prepared
-    answer: Found | None
 
 
 class Call(IntEnum):
@@ -78,14 +56,6 @@ class Call(IntEnum):
 
 SIGNALS = {signal.SIGHUP: Call.RELOAD, signal.SIGTERM: Call.STOP, signal.SIGINT: Call.STOP}
 
-
-class Load(Protocol):
-    """What reads the settings; without those of the user-data if told so."""
-
-    def __call__(self, *, with_context: bool = True) -> Effective[Settings]:
-        """Raise `SettingsError` if they are wrong."""
-
-
 ACTION_SHARE = 0.7
 """Part of the stop timeout that running actions get, …"""
 
@@ -97,63 +67,40 @@ async def run(load: Load, stamp: Stamp) -> None:
     """Run the daemon until a signal stops it.
 
     Arguments:
-        load: reads the settings; called again at each SIGHUP.
+        load: reads the settings; called again at each SIGHUP, and when user-data have changed them.
         stamp: its phase follows the state.
 
     Raises:
         SettingsError, StoreError: it cannot even start.
     """
-    settings = _read(load)
-    path = state_file(settings)
+    effective = read_usable(load)
+    path = state_file(effective.settings)
     try:
         with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
-            await Agent(settings, load, store, stamp).run()
+            await Agent(effective, load, store, stamp).run()
     except (StoreError, BaseExceptionGroup) as error:
         if isinstance(reason := ours(error), StoreError):
             log.error("the state cannot be used, so the agent ends", reason=str(reason))
         raise
 
 
-def _read(load: Load) -> Settings:
-    """Return the settings; those of the user-data do not count if the rooms refuse them.
-
-    Raises:
-        SettingsError: the others are wrong.
-    """
-    effective = load()
-    refused = effective.refused
-    try:
-        _check(effective.settings)
-    except SettingsError as error:
-        effective, refused = load(with_context=False), error
-        _check(effective.settings)
-    if refused is not None:
-        log.warning("settings of the user-data are left out", reason=str(refused))
-    return effective.settings
-
-
-def _check(settings: Settings) -> None:
-    """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
-    sources.make_all(settings)
-    make_reporters(settings, machine_id="")
-
-
 class Agent:
     """One life of the daemon.
 
     Arguments:
-        settings: as they are now; replaced at SIGHUP by what `load` returns.
+        effective: the settings as they are now; replaced by what `load` returns.
         store: of the VM; the caller holds its lock.
     """
 
-    def __init__(self, settings: Settings, load: Load, store: Store, stamp: Stamp) -> None:
-        self._settings = settings
+    def __init__(self, effective: Effective[Settings], load: Load, store: Store, stamp: Stamp) -> None:
+        self._settings = effective.settings
+        self._refused = effective.refused
         self._load = load
         self._store = store
         self._stamp = stamp
         self._notify = Notify()
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
-        self._given = read_context_file(settings.root)
+        self._given = read_context_file(self._settings.root)
         self._standing: Standing | None = None
         self._applying = asyncio.Lock()
         self._draining = False
@@ -167,6 +114,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._notify.heartbeat())
                 self._enter(State.BOOTING)
+                self._tell_refused()
                 while (call := await self._serve()) is not Call.STOP:
                     self._reload(call)
                 heartbeat.cancel()
@@ -224,18 +172,24 @@ class Agent:
             self._standing = None
         self._given = read_context_file(self._settings.root)
         try:
-            settings = _read(self._load)
+            effective = read_usable(self._load)
         except SettingsError as error:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
             self._store.events.emit(Note(message=f"settings were not taken over: {error}"))
             return
+        settings, self._refused = effective.settings, effective.refused
         if state_file(settings) != state_file(self._settings):
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
-        message = "settings were read again" if call is Call.RELOAD else "settings of the user-data were taken over"
+        message = "settings were read again" if call is Call.RELOAD else "user-data have changed the settings"
         log.info(message)
         self._store.events.emit(Note(message=message))
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        if self._refused is not None:
+            self._store.events.emit(Note(message=f"{REFUSED}: {self._refused}"))
 
     def _enter(self, state: State, reason: str = "") -> None:
         if self._draining and state is not State.STOPPED:
