@@ -66,9 +66,9 @@ class Controller:
         """Wait until jobs were that often in a phase; return what was said last."""
         return await self._told(JobChanged, times, lambda body: body.phase == phase)
 
-    async def note(self) -> Note:
-        """Wait for the first note."""
-        return await self._told(Note, 1, lambda body: True)
+    async def note(self, part: str = "", *, times: int = 1) -> Note:
+        """Wait until there were that many notes with this in them; return the last."""
+        return await self._told(Note, times, lambda body: part in body.message)
 
     async def _told(self, kind: type[B], times: int, wanted: Callable[[B], bool]) -> B:
         async with asyncio.timeout(PATIENCE), self._news:

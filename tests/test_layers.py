@@ -118,3 +118,71 @@ def test_a_refused_secret_is_not_in_the_error() -> None:
         load(None, {}, "", {"xmpp": {"password": ["hunter2"]}})
     assert "hunter2" not in repr(caught.value)
     assert "xmpp.password" in str(caught.value)
+
+
+def with_context(tmp_path: Path, text: str) -> tuple[Path, dict[str, object]]:
+    """Put settings of the user-data beneath a root; return their file and the options that name the root."""
+    file = tmp_path / "root/etc/ucvm-agent/context.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    return file, {"root": tmp_path / "root"}
+
+
+def test_user_data_overrule_the_file_and_nothing_else(tmp_path: Path) -> None:
+    """An image is for many machines; whoever starts the machine has the last word."""
+    file, options = with_context(tmp_path, '[xmpp]\njid = "vm@site.example"\nport = 2\nhost = "b"\n')
+    site = tmp_path / "agent.toml"
+    site.write_text('[xmpp]\njid = "image@site.example"\nport = 1\nverify = false\n')
+    effective = load(site, {}, "ucvm.xmpp.host=c", options)
+    xmpp = effective.settings.xmpp
+    assert (xmpp.jid, xmpp.port, xmpp.host, xmpp.verify) == ("vm@site.example", 2, "c", False)
+    assert effective.origins["xmpp", "jid"] == f"{file} line 2"
+    assert load(site, {}, "", options, with_context=False).settings.xmpp.jid == "image@site.example"
+
+
+@pytest.mark.parametrize(
+    ("context", "password", "file"),
+    [
+        ('[xmpp]\njid = "vm@site.example"\n', "", None),
+        ('[xmpp]\npassword = "own"\n', "own", None),
+        ("[xmpp]\nport = 1\n", "", Path("/image")),
+    ],
+)
+def test_a_secret_of_the_file_is_for_its_own_address(
+    tmp_path: Path, context: str, password: str, file: Path | None
+) -> None:
+    """It is not sent where user-data say, and does not hide a secret that they bring."""
+    _, options = with_context(tmp_path, context)
+    site = tmp_path / "agent.toml"
+    site.write_text('[xmpp]\njid = "image@site.example"\npassword_file = "/image"\n')
+    xmpp = load(site, {}, "", options).settings.xmpp
+    assert (xmpp.password.get_secret_value(), xmpp.password_file) == (password, file)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[xmpp\n", "is not TOML"),
+        ('[xmpp]\njdi = "x"\n', "unknown setting xmpp.jdi"),
+        ("[xmpp]\nport = 0\n", "xmpp.port"),
+        ('[sources]\nnames = ["file"]\n', "user-data cannot set sources.names"),
+    ],
+)
+def test_wrong_settings_of_user_data_keep_nobody_away(tmp_path: Path, text: str, reason: str) -> None:
+    """They were right once, for another version perhaps; the others count."""
+    file, options = with_context(tmp_path, text)
+    effective = load(None, {}, "ucvm.log.level=debug", options)
+    assert effective.settings.log.level == "debug"
+    assert effective.settings.xmpp.port == 5222
+    assert reason in str(effective.refused)
+    assert str(file) in str(effective.refused)
+
+
+def test_settings_of_user_data_are_looked_for_beneath_the_root_only(tmp_path: Path) -> None:
+    """Whatever links there are in an image."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "context.toml").write_text("[xmpp]\nport = 1\n")
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/ucvm-agent").symlink_to(outside)
+    assert load(None, {}, "", {"root": tmp_path / "root"}).settings.xmpp.port == 5222

@@ -23,16 +23,22 @@ from typing import Any
 import pytest
 
 DATA = Path(__file__).parent / "data"
+WORKER = Path(__file__).parents[1] / "examples/contexts/worker.context"
 NAMES = sorted(path.stem for path in (DATA / "contexts").glob("*.context"))
 
 
-@cache
 def dry_run(name: str) -> dict[str, Any]:
+    """Return what the command answers to a sample."""
+    return dry_run_of(DATA / "contexts" / f"{name}.context")
+
+
+@cache
+def dry_run_of(path: Path) -> dict[str, Any]:
     """Return what the command answers to a context, with each diff as a list of lines."""
     with TemporaryDirectory() as root:
         result = subprocess.run(
             [sys.executable, "-m", "ucvm_agent", "--dry-run", "--format", "json", "--root", root, "--user-data", "-"],
-            input=(DATA / "contexts" / f"{name}.context").read_bytes(),
+            input=path.read_bytes(),
             capture_output=True,
             timeout=60,
             check=False,
@@ -140,3 +146,12 @@ def test_the_password_is_set_and_never_shown(name: str) -> None:
     (change,) = [action["diff"] for action in dry_run(name)["actions"] if action["kind"] == "user"]
     (user,) = MEANT[name].users
     assert change == [f"new user, with a password, new home /home/{user}"]
+
+
+def test_a_context_makes_a_machine_a_worker() -> None:
+    """The example: account, controllers and jobs, what the jobs need, and no secret to be seen."""
+    document = dry_run_of(WORKER)
+    assert document["problems"] == []
+    (settings,) = [action["diff"] for action in document["actions"] if action["kind"] == "settings"]
+    assert {'+password = "***"', "+enabled = true", '+    "jobs@copilot.example.org",'} <= set(settings)
+    assert "/etc/cvmfs/default.local" in {action["target"] for action in document["actions"]}

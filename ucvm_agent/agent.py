@@ -2,7 +2,8 @@
 
     booting → discovering → contextualizing → ready | degraded | failed → draining → stopped
 
-SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Whatever
+SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Settings that
+come with the user-data are taken over when these are carried out, and all goes on where it was. Whatever
 happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon; only
 a state file that cannot be used is that.
 """
@@ -11,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager, suppress
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent import sources
 from ucvm_agent.answers import Answers
 from ucvm_agent.application import carry_out
 from ucvm_agent.cluster.completion import complete, recall
@@ -26,22 +27,34 @@ from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.counterparts import Counterparts, reach
 from ucvm_agent.errors import PlanError, SettingsError, SourceError, StoreError, UserDataError, ours
 from ucvm_agent.events import Note, State
+from ucvm_agent.layers import read_context_file
+from ucvm_agent.news import News, Standing
 from ucvm_agent.notify import Notify
 from ucvm_agent.report.outbox import Outbox
-from ucvm_agent.report.reporters import make_reporters
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
+from ucvm_agent.usable import REFUSED, read_usable
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualization import Prepared
+    from ucvm_agent.layers import Effective
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
     from ucvm_agent.sources.base import Found
+    from ucvm_agent.usable import Load
 
 log = structlog.get_logger()
 
-News = asyncio.Queue[tuple["Found", "Found | None"]]
-"""What is to be contextualized, and which earlier one it completes."""
+
+class Call(IntEnum):
+    """What the daemon is called to do; of several calls the greatest counts."""
+
+    TAKE_OVER = 0
+    RELOAD = 1
+    STOP = 2
+
+
+SIGNALS = {signal.SIGHUP: Call.RELOAD, signal.SIGTERM: Call.STOP, signal.SIGINT: Call.STOP}
 
 ACTION_SHARE = 0.7
 """Part of the stop timeout that running actions get, …"""
@@ -50,49 +63,45 @@ FLUSH_SHARE = 0.2
 """… and that is kept for telling the controllers about the stop; the rest is for closing connections."""
 
 
-async def run(load: Callable[[], Settings], stamp: Stamp) -> None:
+async def run(load: Load, stamp: Stamp) -> None:
     """Run the daemon until a signal stops it.
 
     Arguments:
-        load: reads the settings; called again at each SIGHUP.
+        load: reads the settings; called again at each SIGHUP, and when user-data have changed them.
         stamp: its phase follows the state.
 
     Raises:
         SettingsError, StoreError: it cannot even start.
     """
-    settings = load()
-    _check(settings)
-    path = state_file(settings)
+    effective = read_usable(load)
+    path = state_file(effective.settings)
     try:
         with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
-            await Agent(settings, load, store, stamp).run()
+            await Agent(effective, load, store, stamp).run()
     except (StoreError, BaseExceptionGroup) as error:
         if isinstance(reason := ours(error), StoreError):
             log.error("the state cannot be used, so the agent ends", reason=str(reason))
         raise
 
 
-def _check(settings: Settings) -> None:
-    """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
-    sources.make_all(settings)
-    make_reporters(settings, machine_id="")
-
-
 class Agent:
     """One life of the daemon.
 
     Arguments:
-        settings: as they are now; replaced at SIGHUP by what `load` returns.
+        effective: the settings as they are now; replaced by what `load` returns.
         store: of the VM; the caller holds its lock.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], store: Store, stamp: Stamp) -> None:
-        self._settings = settings
+    def __init__(self, effective: Effective[Settings], load: Load, store: Store, stamp: Stamp) -> None:
+        self._settings = effective.settings
+        self._refused = effective.refused
         self._load = load
         self._store = store
         self._stamp = stamp
         self._notify = Notify()
-        self._told: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._given = read_context_file(self._settings.root)
+        self._standing: Standing | None = None
         self._applying = asyncio.Lock()
         self._draining = False
         self._counterparts = Counterparts()
@@ -105,47 +114,47 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._notify.heartbeat())
                 self._enter(State.BOOTING)
-                while await self._serve():
-                    self._reload()
+                self._tell_refused()
+                while (call := await self._serve()) is not Call.STOP:
+                    self._reload(call)
                 heartbeat.cancel()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        for number in numbers:
-            loop.add_signal_handler(number, self._told.put_nowait, number)
+        for number, call in SIGNALS.items():
+            loop.add_signal_handler(number, self._calls.put_nowait, call)
         try:
             yield
         finally:
-            for number in numbers:
+            for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
-    async def _serve(self) -> bool:
-        """Work by the present settings; return True when they are to be read again, False at the end."""
+    async def _serve(self) -> Call:
+        """Work by the present settings; return what we are called to do then."""
         async with Outbox.open(self._settings, self._store) as outbox:
             self._counterparts = await reach(outbox.connection, self._settings, self._store, self._on_jobs)
             async with self._counterparts.posting():
                 async with asyncio.TaskGroup() as group:
                     works = (self._work(), self._counterparts.work())
                     tasks = [group.create_task(self._guard(work)) for work in works]
-                    again = await self._signal() == signal.SIGHUP
-                    if not again:
+                    call = await self._called()
+                    if call is Call.STOP:
                         await self._drain()
                     for task in tasks:
                         task.cancel()
                 self._counterparts = Counterparts()
-                if not again:
+                if call is Call.STOP:
                     self._enter(State.STOPPED)
                     await outbox.drain(self._settings.stop_timeout * FLUSH_SHARE)
-        return again
+        return call
 
-    async def _signal(self) -> signal.Signals:
-        """Wait for a signal: of several, one that ends us, and many SIGHUPs count as one."""
-        told = [await self._told.get()]
-        while not self._told.empty():
-            told.append(self._told.get_nowait())
-        return next((number for number in told if number != signal.SIGHUP), signal.SIGHUP)
+    async def _called(self) -> Call:
+        """Wait until we are called; many calls count as one."""
+        calls = [await self._calls.get()]
+        while not self._calls.empty():
+            calls.append(self._calls.get_nowait())
+        return max(calls)
 
     async def _drain(self) -> None:
         """Let running actions come to their end, but not for longer than the stop timeout."""
@@ -157,21 +166,30 @@ class Agent:
                 if self._counterparts.worker is not None:
                     await self._counterparts.worker.stop()
 
-    def _reload(self) -> None:
+    def _reload(self, call: Call) -> None:
         self._notify.reloading()
+        if call is Call.RELOAD or (self._standing and self._standing.answer is None):
+            self._standing = None
+        self._given = read_context_file(self._settings.root)
         try:
-            settings = self._load()
-            _check(settings)
+            effective = read_usable(self._load)
         except SettingsError as error:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
             self._store.events.emit(Note(message=f"settings were not taken over: {error}"))
             return
+        settings, self._refused = effective.settings, effective.refused
         if state_file(settings) != state_file(self._settings):
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
-        log.info("settings were read again")
-        self._store.events.emit(Note(message="settings were read again"))
+        message = "settings were read again" if call is Call.RELOAD else "user-data have changed the settings"
+        log.info(message)
+        self._store.events.emit(Note(message=message))
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        if self._refused is not None:
+            self._store.events.emit(Note(message=f"{REFUSED}: {self._refused}"))
 
     def _enter(self, state: State, reason: str = "") -> None:
         if self._draining and state is not State.STOPPED:
@@ -209,33 +227,50 @@ class Agent:
 
     async def _work(self) -> None:
         """Contextualize by each answer, and again when there is more to it."""
-        news: News = asyncio.Queue()
+        queue: asyncio.Queue[News] = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(news))
+            group.create_task(self._listen(queue))
             if (controllers := self._counterparts.controllers) is not None:
                 from ucvm_agent.assignment.rehearsal import rehearse
 
                 group.create_task(rehearse(controllers, self._settings, self._store))
-            current: Found | None = None
-            completion: asyncio.Task[None] | None = None
+            if (standing := self._standing) is not None:
+                self._enter(*self._own)  # there is a new worker, who does not know yet
+                self._notify.ready()
             while True:
-                found, completes = await news.get()
-                if completes is not None and completes is not current:
-                    continue  # there is a newer answer already
+                completion = group.create_task(self._complete(standing.prepared, queue)) if standing else None
+                news = await self._next(queue)
                 if completion is not None:
                     completion.cancel()
-                current = found
+                answer = standing.answer if standing and news.completes else news.answer
+                self._standing = standing = None
                 async with self._applying:
-                    prepared = await self._contextualize(found)
+                    prepared = await self._contextualize(news.found)
                 self._notify.ready()
-                completion = group.create_task(self._complete(prepared, news)) if prepared else None
+                if prepared is not None:
+                    self._standing = standing = Standing(prepared, answer if queue.empty() else None)
+                    await self._take_over()
 
-    async def _listen(self, news: News) -> None:
+    async def _next(self, queue: asyncio.Queue[News]) -> News:
+        """Return what comes next, without what completes something that is not in force any more."""
+        while True:
+            news = await queue.get()
+            if news.completes is None or (self._standing and news.completes is self._standing.prepared.found):
+                return news
+
+    async def _take_over(self) -> None:
+        """Have the settings read again if the user-data have changed them."""
+        if await asyncio.to_thread(read_context_file, self._settings.root) != self._given:
+            self._calls.put_nowait(Call.TAKE_OVER)
+
+    async def _listen(self, queue: asyncio.Queue[News]) -> None:
+        """Queue what the sources say; an answer that has been carried out already is only followed."""
+        known = self._standing.answer if self._standing else None
         answers = Answers(self._settings, self._store, self._notify, self._counterparts.controllers, self._enter)
-        async for found in answers.each():
-            news.put_nowait((await asyncio.to_thread(recall, found, self._store), None))
+        async for found in answers.each(known):
+            queue.put_nowait(News(await asyncio.to_thread(recall, found, self._store), answers.followed))
 
-    async def _complete(self, prepared: Prepared, news: News) -> None:
+    async def _complete(self, prepared: Prepared, queue: asyncio.Queue[News]) -> None:
         """Wait for what the context waits for; if it will not come, the state says so."""
         try:
             more = await complete(prepared, self._settings, self._store, self._enter)
@@ -244,7 +279,7 @@ class Agent:
             self._enter(State.DEGRADED, f"{waits_for} did not come: {error}")
         else:
             if more is not None:
-                news.put_nowait((more, prepared.found))
+                queue.put_nowait(News(more, completes=prepared.found))
 
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""
@@ -258,5 +293,5 @@ class Agent:
         await carry_out(prepared, self._settings, self._store, self._enter)
         if self._store.machine_id != before:
             # This disk was cloned: the connections have still the name of the machine that it was.
-            self._told.put_nowait(signal.SIGHUP)
+            self._calls.put_nowait(Call.RELOAD)
         return prepared

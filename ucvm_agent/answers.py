@@ -25,6 +25,9 @@ class Answers:
     Arguments:
         asker: how to ask the controllers.
         enter: enters a state of the VM for a reason.
+
+    Attributes:
+        followed: the answer that is watched for a newer one; None as long as no source has answered.
     """
 
     def __init__(
@@ -40,28 +43,36 @@ class Answers:
         self._notify = notify
         self._asker = asker
         self._enter = enter
+        self.followed: Found | None = None
 
-    async def each(self) -> AsyncIterator[Found]:
+    async def each(self, known: Found | None = None) -> AsyncIterator[Found]:
         """Yield what the source says, now and whenever it says something new.
 
         Where no source answers, begin with what there is without them, and keep looking.
+
+        Arguments:
+            known: an answer that has been followed before; only what is newer is yielded.
         """
-        self._enter(State.DISCOVERING, "")
-        try:
-            found = await discover(self._settings, self._waiting(), self._asker)
-        except SourceError as error:
-            remembered = await asyncio.to_thread(self._store.last_context)
-            if instead := await fall_back(self._settings, remembered):
-                whose = "of an earlier boot" if instead is remembered else f"that {instead.source} has"
-                self._store.events.emit(Note(message=f"going by the user-data {whose}: {error}"))
-                yield instead
-            else:
-                self._enter(State.DEGRADED, f"no user-data: {error}")
-                self._notify.ready()
-            found = await self._search()
-        yield found
-        async for newer in follow(found, self._settings, self._asker):
+        if known is None:
+            self._enter(State.DISCOVERING, "")
+            try:
+                known = await discover(self._settings, self._waiting(), self._asker)
+            except SourceError as error:
+                remembered = await asyncio.to_thread(self._store.last_context)
+                if instead := await fall_back(self._settings, remembered):
+                    whose = "of an earlier boot" if instead is remembered else f"that {instead.source} has"
+                    self._store.events.emit(Note(message=f"going by the user-data {whose}: {error}"))
+                    yield instead
+                else:
+                    self._enter(State.DEGRADED, f"no user-data: {error}")
+                    self._notify.ready()
+                known = await self._search()
+            self.followed = known
+            yield known
+        self.followed = known
+        async for newer in follow(known, self._settings, self._asker):
             self._store.events.emit(Note(message=f"there is other user-data: {newer.source} {newer.origin}"))
+            self.followed = newer
             yield newer
 
     def _waiting(self) -> Callable[[str], None]:

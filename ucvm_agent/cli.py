@@ -154,10 +154,10 @@ def daemon(arguments: argparse.Namespace) -> int:
 
     stamp = log.Stamp(boot_id())
 
-    def load() -> Settings:
-        settings = _effective(arguments).settings
-        log.configure(settings.log, stamp)
-        return settings
+    def load(*, with_context: bool = True) -> Effective[Settings]:
+        effective = _effective(arguments, with_context=with_context)
+        log.configure(effective.settings.log, stamp)
+        return effective
 
     gc.enable()
     with asyncio.Runner(loop_factory=Loop) as runner:
@@ -239,6 +239,7 @@ def config(arguments: argparse.Namespace) -> int:
     from ucvm_agent import show
 
     effective = _effective(arguments)
+    _warn_of_refused(effective)
     print(show.settings_json(effective) if "json" in arguments else show.settings_text(effective))
     return 0
 
@@ -293,7 +294,7 @@ async def _discovered(settings: Settings, store: Store | None = None) -> Found:
     return await include(found, settings, keep=store is not None)
 
 
-def _effective(arguments: argparse.Namespace) -> Effective[Settings]:
+def _effective(arguments: argparse.Namespace, *, with_context: bool = True) -> Effective[Settings]:
     from ucvm_agent.layers import load
 
     options: dict[str, Any] = {}
@@ -309,7 +310,8 @@ def _effective(arguments: argparse.Namespace) -> Effective[Settings]:
         options["sources"][arguments.source] = {"device": arguments.device}
     if "user_data" in arguments:
         options["sources"] = {"names": ("file",), "file": {"path": arguments.user_data}}
-    return load(getattr(arguments, "config", None), os.environ, Path("/proc/cmdline").read_text(), options)
+    kernel = Path("/proc/cmdline").read_text()
+    return load(getattr(arguments, "config", None), os.environ, kernel, options, with_context=with_context)
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -318,12 +320,18 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from ucvm_agent.contextualization import boot_id
 
     effective = _effective(arguments)
+    _warn_of_refused(effective)
     settings = effective.settings
     quiet = (
         settings.log if ("log", "level") in effective.origins else settings.log.model_copy(update={"level": "warning"})
     )
     log.configure(quiet, log.Stamp(boot_id()))
     return settings
+
+
+def _warn_of_refused(effective: Effective[Settings]) -> None:
+    if effective.refused is not None:
+        print(f"ucvm-agent: settings of the user-data are left out: {effective.refused}", file=sys.stderr)
 
 
 @contextmanager

@@ -1,28 +1,36 @@
-"""Where settings come from: four layers, of which a later one wins.
+"""Where settings come from: five layers, of which a later one wins.
 
 agent.toml                the file, `/etc/ucvm-agent/agent.toml` unless another is named
+context.toml              what the user-data said, `/etc/ucvm-agent/context.toml` beneath the root
 UCVM_XMPP__JID=…          the environment
 ucvm.xmpp.jid=…           the kernel command line
 --root DIR                the options of the command line
 
-The controller's come the same way, but not from the kernel command line: controller.toml, UCVM_CONTROLLER_XMPP__JID=….
+An image is the same for many machines and its user-data is for one, so user-data overrule the image's file; whoever
+starts the machine or the agent has the last word. Only some tables can be set by user-data (`CONTEXT_TABLES`).
+
+The controller's come the same way, but neither from user-data nor from the kernel command line: controller.toml,
+UCVM_CONTROLLER_XMPP__JID=….
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError, create_model
 
-from ucvm_agent.errors import SettingsError
+from ucvm_agent.errors import ActionError, SettingsError
 from ucvm_agent.nearest import suggest
-from ucvm_agent.settings import Section, Settings, leaves
+from ucvm_agent.settings import CONTEXT_FILE, CONTEXT_TABLES, CREDENTIALS, Section, Settings, leaves
 
 KERNEL = "ucvm."
+
+MAX_CONTEXT_FILE = 2**20
+"""Bytes of the file with the settings of the user-data."""
 
 S = TypeVar("S", bound=Section)
 
@@ -57,10 +65,15 @@ AGENT = Program(Settings, Path("/etc/ucvm-agent/agent.toml"), "UCVM_", ("UCVM_CO
 
 @dataclass(frozen=True, slots=True)
 class Effective(Generic[S]):
-    """The settings in force, and for each that is not a default where it was set."""
+    """The settings in force, and for each that is not a default where it was set.
+
+    Arguments:
+        refused: why those of the user-data do not count, if they do not: a wrong one must not keep the agent away.
+    """
 
     settings: S
     origins: Mapping[SettingPath, str]
+    refused: SettingsError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,12 @@ class Layer:
 
 
 def load(
-    file: Path | None, environment: Mapping[str, str], kernel_command_line: str, options: Tree
+    file: Path | None,
+    environment: Mapping[str, str],
+    kernel_command_line: str,
+    options: Tree,
+    *,
+    with_context: bool = True,
 ) -> Effective[Settings]:
     """Read all layers of the agent into one.
 
@@ -81,11 +99,23 @@ def load(
         environment: of the process.
         kernel_command_line: `/proc/cmdline`.
         options: of the command line, nested as the settings are; what was not given is absent.
+        with_context: False leaves out what the user-data said.
 
     Raises:
-        SettingsError: unreadable file, unknown setting (with the nearest right name), impossible value.
+        SettingsError: unreadable file, unknown setting (with the nearest right name), impossible value; what is
+            wrong in the file of the user-data only leaves that file out.
     """
-    return load_for(AGENT, file, environment, options, kernel_command_line)
+    layers = _layers(AGENT, file, environment, options, kernel_command_line)
+    effective = _merge(AGENT, layers)
+    text = read_context_file(effective.settings.root) if with_context else None
+    if not text:
+        return effective
+    path = effective.settings.root / CONTEXT_FILE.lstrip("/")
+    try:
+        context = _context_layer(text, path)
+        return _merge(AGENT, (_beneath(layers[0], context), context, *layers[1:]))
+    except SettingsError as error:
+        return replace(effective, refused=error)
 
 
 def load_for(
@@ -100,12 +130,35 @@ def load_for(
     Raises:
         SettingsError: as `load` does.
     """
-    layers = (
+    return _merge(program, _layers(program, file, environment, options, kernel_command_line))
+
+
+def read_context_file(root: Path) -> bytes | None:
+    """Return the file with the settings of the user-data as it is; None if there is none, or it may not be read."""
+    from ucvm_agent.contextualize.rootfs import RootFS
+
+    try:
+        return RootFS(root).read(CONTEXT_FILE, MAX_CONTEXT_FILE)
+    except ActionError:  # an unprivileged dry run goes without
+        return None
+
+
+def _layers(
+    program: Program[S],
+    file: Path | None,
+    environment: Mapping[str, str],
+    options: Tree,
+    kernel_command_line: str,
+) -> tuple[Layer, ...]:
+    return (
         _file_layer(program, file),
         _environment_layer(program, environment),
         _kernel_layer(program, kernel_command_line),
         Layer(dict(_values(options)), lambda _: "command line"),
     )
+
+
+def _merge(program: Program[S], layers: Iterable[Layer]) -> Effective[S]:
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
     for layer in layers:
@@ -123,13 +176,37 @@ def _file_layer(program: Program[S], file: Path | None) -> Layer:
     path = file or program.file
     if file is None and not path.exists():
         return Layer({}, lambda _: str(path))
+    try:
+        return _toml_layer(path.read_bytes(), path)
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _context_layer(content: bytes, path: Path) -> Layer:
+    layer = _toml_layer(content, path)
+    for setting in layer.values:
+        if setting[0] not in CONTEXT_TABLES:
+            raise SettingsError(f"user-data cannot set {'.'.join(setting)}", where=layer.where(setting))
+    return layer
+
+
+def _beneath(file: Layer, context: Layer) -> Layer:
+    """Return what of the settings file counts beneath the user-data: its secrets are for its own addresses only."""
+    secrets = {
+        (table, secret)
+        for table, (address, *secrets) in CREDENTIALS.items()
+        if any((table, each) in context.values for each in (address, *secrets))
+        for secret in secrets
+    }
+    return replace(file, values={path: value for path, value in file.values.items() if path not in secrets})
+
+
+def _toml_layer(content: bytes, path: Path) -> Layer:
     import tomllib
 
     try:
-        text = path.read_text()
+        text = content.decode()
         values = dict(_values(tomllib.loads(text)))
-    except OSError as error:
-        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
 

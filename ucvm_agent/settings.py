@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,22 @@ def _place(text: str) -> str:
         _parts(text)
     return text
 
+
+def _address(text: str) -> str:
+    """Return a JID, or what slixmpp may still refuse as one; loading that for a dry run would take too long."""
+    if text and not re.fullmatch(r"""([^\s"&'/:<>@]+@)?[^\s@/]+(/.+)?""", text):
+        raise ValueError("is not a JID: write it as user@domain")
+    return text
+
+
+def _account(text: str) -> str:
+    if text and "@" not in _address(text).partition("/")[0]:
+        raise ValueError("is not an account's JID: write it as user@domain")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""A JID: of an account, a component, or a resource of one."""
 
 Url = Annotated[str, AfterValidator(_url)]
 """A URL of http or https that may be shown: without credentials and query; empty where that means something."""
@@ -243,14 +260,16 @@ class Contextualize(Section):
 class Xmpp(Section):
     """`[xmpp]`: the connection to the controllers' XMPP server; off without a JID."""
 
-    jid: str = ""
+    jid: Annotated[str, AfterValidator(_account)] = ""
     password: SecretStr = SecretStr("")
     password_file: Path | None = Field(None, description="file with the password, instead of `password`")
     host: str = Field("", description="server address, if DNS does not say it")
     port: int = Field(5222, ge=1, le=65535)
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
-    controllers: Names = Field((), description="JIDs that get every event")
+    controllers: Annotated[tuple[Address, ...], BeforeValidator(_split_commas)] = Field(
+        (), description="JIDs that get every event"
+    )
     signatures: Literal["pin", "required", "off"] = Field(
         "pin",
         description="pin: a controller that has signed once must sign; required: all must; off: nobody need",
@@ -363,6 +382,20 @@ class Settings(Section):
             "include.http = true": self.include.http,
         }
         return tuple(setting for setting, is_weak in weak.items() if is_weak)
+
+
+CONTEXT_FILE = "/etc/ucvm-agent/context.toml"
+"""The settings that the user-data gives, beneath the root; `layers.py` reads them, an action writes them."""
+
+CONTEXT_TABLES = ("xmpp", "http", "jobs", "transfer")
+"""What user-data may set: with whom the machine speaks and what it works once it is contextualized.
+
+All else decides how user-data are found and used: a context that changed it would change what it is itself, lose the
+state, or keep the next one away.
+"""
+
+CREDENTIALS = {"xmpp": ("jid", "password", "password_file"), "http": ("url", "token", "token_file")}
+"""For each table with an address: the address, and the secrets that are meant for nobody else."""
 
 
 def leaves(

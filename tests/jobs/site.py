@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -67,11 +68,18 @@ class Site:
         finally:
             shutil.rmtree(folder)
 
-    def configure(self, *, source: Mapping[str, Mapping[str, object]] | None = None, **jobs: object) -> None:
+    def configure(
+        self,
+        *,
+        source: Mapping[str, Mapping[str, object]] | None = None,
+        by_user_data: bool = False,
+        **jobs: object,
+    ) -> None:
         """Write the daemon's settings.
 
         Arguments:
             source: of user-data; without it, an empty file.
+            by_user_data: account and jobs stand in that file, not in the settings.
             jobs: settings that differ from `QUICK`.
         """
         user_data = self.folder / "user-data"
@@ -89,10 +97,11 @@ class Site:
             "sources": {"names": ["file"], "deadline": 1.0},
             "sources.file": {"path": str(user_data)},
         }
-        self.daemon.configure(
-            self.controller,
-            **{"xmpp": account, "jobs": {**QUICK, "work_dir": "/work", **jobs}, **(source or file)},
-        )
+        tables: dict[str, Mapping[str, object]] = {"xmpp": account, "jobs": {**QUICK, "work_dir": "/work", **jobs}}
+        if by_user_data:
+            user_data.write_text(f"#cloud-config\n{json.dumps({'ucvm_agent': tables})}\n")
+            tables = {}
+        self.daemon.configure(self.controller, **tables, **(source or file))
 
     async def restart(self) -> None:
         """Kill the daemon and start it again."""

@@ -49,6 +49,22 @@ async def test_a_job_from_question_to_result(site: Site) -> None:
     assert list((site.daemon.root / "work/jobs").iterdir()) == []
 
 
+async def test_user_data_alone_make_a_machine_a_worker(site: Site) -> None:
+    """From its start without any account to the result of a job, and on after kill -9 while one runs."""
+    site.configure(by_user_data=True)
+    site.manager.queue.append(Task("job-1", "echo done"))
+    await site.daemon.start()
+    assert (await site.manager.hears(JobDone)).exit_code == "0"
+    assert site.controller.states.count("contextualizing") == 1
+    gate = site.make_gate()
+    site.manager.queue.append(Task("job-2", f"read line < {gate}; echo went on"))
+    opened = await reach(gate)
+    await site.restart()
+    os.close(opened)
+    assert (await site.manager.hears(JobDone, times=2)).job_id == "job-2"
+    assert site.manager.output("job-2", "stdout") == "went on\n"
+
+
 @pytest.mark.parametrize("phase", ["received", "input", "running", "uploading", "done"])
 async def test_kill_9_in_each_phase(site: Site, phase: str) -> None:
     """The next start goes on where the last one was; the job runs once and is reported once."""

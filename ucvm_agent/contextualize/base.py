@@ -29,6 +29,7 @@ from ucvm_agent.contextualize.actions.machine import demand_hostname
 from ucvm_agent.contextualize.actions.passwords import is_stored_form
 from ucvm_agent.contextualize.actions.secret import Secret, SecretReference, is_reference, read_secret
 from ucvm_agent.contextualize.options import CommaList, Nested, Options, Reads, remark, split_commas
+from ucvm_agent.contextualize.settings_options import SettingsOptions, settings_options
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.public_key import parse_public_key
 from ucvm_agent.userdata.context import Context, Frequency, Problem, Script, Severity, Stage
@@ -47,6 +48,7 @@ __all__ = [
     "Script",
     "Secret",
     "SecretReference",
+    "SettingsOptions",
     "Severity",
     "Stage",
     "System",
@@ -61,6 +63,7 @@ __all__ = [
     "put_block",
     "read_secret",
     "remark",
+    "settings_options",
     "split_commas",
 ]
 

@@ -247,16 +247,18 @@ def unread(context: Context, known: Iterable[str]) -> list[Problem]:
     about; of a section of which none is known, only the section.
     """
     read = {parse_key(key) for key in known}
-    return [_not_read(context, path, read) for path in _inner_paths(context, read) if path not in read]
+    return [_not_read(context, path, read) for path in _inner_paths(context.values, read) if path not in read]
 
 
-def _inner_paths(context: Context, read: Set[Path]) -> Iterator[Path]:
-    mappings = {path[0] for path in read if len(path) > 1}
-    for key, value in context.values.items():
-        if key in mappings and (key,) not in read and isinstance(value, Mapping):
-            yield from ((key, inner) for inner in value)
+def _inner_paths(values: Mapping[str, Frozen], read: Set[Path], above: Path = ()) -> Iterator[Path]:
+    """Yield the paths of a tree as deep as single keys are read."""
+    mappings = {path[: len(above) + 1] for path in read if len(path) > len(above) + 1}
+    for key, value in values.items():
+        path = (*above, key)
+        if path in mappings and path not in read and isinstance(value, Mapping):
+            yield from _inner_paths(value, read, path)
         else:
-            yield (key,)
+            yield path
 
 
 def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ucvm_agent.settings import CONTEXT_TABLES, Settings
+
 _PACKAGES = "install what you need in runcmd, or use it from CVMFS"
 _MOUNTS = "mount it in bootcmd or runcmd"
 _IMAGE = "this is part of the image"
+_SITE = "only agent.toml can set what decides how user-data are found and used"
 
 CLOUD_CONFIG: Mapping[str, str] = MappingProxyType(
     {
@@ -148,10 +151,30 @@ CERNVM: Mapping[str, str] = MappingProxyType(
 """Options of the plugin cernvm, each with what to do instead."""
 
 
+COPILOT: Mapping[str, str] = MappingProxyType(
+    {
+        "agent_logger_config_file": "set [log] in agent.toml",
+        "agent_secure_mode": "controllers of ours sign what they say",
+        "hb_chat_room": "controllers see the machine's presence",
+        "hb_chat_server": "controllers see the machine's presence",
+        "km_jabber_address": "controllers of ours sign what they say",
+        "mon_jabber_address": "whoever is to be told of every event stands in ucvm_agent.xmpp.controllers",
+        "public_keys_file": "controllers of ours sign what they say",
+        "sm_jabber_address": "the manager that gave a job is asked where its output goes",
+    }
+)
+"""Settings of the original agent (references/copilot-protocol.md, section 4.5), each with what to do instead."""
+
+
 def without_effect(key: str) -> str | None:
     """Return what to do instead of a key (as people write it), or None if nobody knows it."""
     if key.startswith("[cernvm] "):
         return CERNVM.get(key.removeprefix("[cernvm] "))
+    if key.startswith("[copilot] "):
+        return COPILOT.get(key.removeprefix("[copilot] "))
+    if key.startswith(("ucvm_agent.", "[ucvm-agent] ")):
+        table = key.removeprefix("ucvm_agent.").removeprefix("[ucvm-agent] ").partition(".")[0]
+        return _SITE if table in Settings.model_fields and table not in CONTEXT_TABLES else None
     if key.startswith("["):
         return AMICONFIG.get(key[1:].partition("]")[0])
     return CLOUD_CONFIG.get(key.partition(".")[0])

@@ -12,6 +12,7 @@ from ucvm_agent.contextualize.actions.files import MakeDirectory, MakeLink, Writ
 from ucvm_agent.contextualize.actions.machine import EnableUnit, RestartUnit, SetHostname
 from ucvm_agent.contextualize.actions.run import RunCommand, RunScript
 from ucvm_agent.contextualize.actions.secret_files import WriteSecretFile
+from ucvm_agent.contextualize.actions.settings_file import WriteSettings
 
 __all__ = [
     "Action",
@@ -31,4 +32,5 @@ __all__ = [
     "SetHostname",
     "WriteFile",
     "WriteSecretFile",
+    "WriteSettings",
 ]
