@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent import sources
+from ucvm_agent import attendance, sources
 from ucvm_agent.answers import Answers
 from ucvm_agent.application import carry_out
 from ucvm_agent.cluster.completion import complete, recall
@@ -33,6 +33,7 @@ from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 
 if TYPE_CHECKING:
+    from ucvm_agent.attendance import Work
     from ucvm_agent.contextualization import Prepared
     from ucvm_agent.log import Stamp
     from ucvm_agent.settings import Settings
@@ -76,6 +77,7 @@ def _check(settings: Settings) -> None:
     """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
     sources.make_all(settings)
     make_reporters(settings, machine_id="")
+    attendance.check(settings)
 
 
 class Agent:
@@ -96,6 +98,7 @@ class Agent:
         self._applying = asyncio.Lock()
         self._draining = False
         self._counterparts = Counterparts()
+        self._news: News = asyncio.Queue()
         self._own = (State.BOOTING, "")
 
     async def run(self) -> None:
@@ -124,10 +127,13 @@ class Agent:
     async def _serve(self) -> bool:
         """Work by the present settings; return True when they are to be read again, False at the end."""
         async with Outbox.open(self._settings, self._store) as outbox:
-            self._counterparts = await reach(outbox.connection, self._settings, self._store, self._on_jobs)
+            self._news = asyncio.Queue()
+            self._counterparts = await reach(
+                outbox.connection, self._settings, self._store, changed=self._on_jobs, apply=self._on_wish
+            )
             async with self._counterparts.posting():
                 async with asyncio.TaskGroup() as group:
-                    works = (self._work(), self._counterparts.work())
+                    works = (self._work, *self._counterparts.works())
                     tasks = [group.create_task(self._guard(work)) for work in works]
                     again = await self._signal() == signal.SIGHUP
                     if not again:
@@ -190,12 +196,16 @@ class Agent:
     def _on_jobs(self) -> None:
         self._enter(*self._own)
 
+    def _on_wish(self, found: Found) -> None:
+        """An operator wants this user-data to be applied."""
+        self._news.put_nowait((found, None))
+
     # From source to state
 
-    async def _guard(self, work: Coroutine[object, object, None]) -> None:
+    async def _guard(self, work: Work) -> None:
         """Do the work; what goes wrong in it, beyond what it can deal with, is a state, not our end."""
         try:
-            await work
+            await work()
         except* StoreError:
             raise
         except* Exception as errors:  # a third party's code runs here, too; its error's text may hold a secret
@@ -209,9 +219,8 @@ class Agent:
 
     async def _work(self) -> None:
         """Contextualize by each answer, and again when there is more to it."""
-        news: News = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(news))
+            group.create_task(self._listen())
             if (controllers := self._counterparts.controllers) is not None:
                 from ucvm_agent.assignment.rehearsal import rehearse
 
@@ -219,7 +228,7 @@ class Agent:
             current: Found | None = None
             completion: asyncio.Task[None] | None = None
             while True:
-                found, completes = await news.get()
+                found, completes = await self._news.get()
                 if completes is not None and completes is not current:
                     continue  # there is a newer answer already
                 if completion is not None:
@@ -228,14 +237,14 @@ class Agent:
                 async with self._applying:
                     prepared = await self._contextualize(found)
                 self._notify.ready()
-                completion = group.create_task(self._complete(prepared, news)) if prepared else None
+                completion = group.create_task(self._complete(prepared)) if prepared else None
 
-    async def _listen(self, news: News) -> None:
+    async def _listen(self) -> None:
         answers = Answers(self._settings, self._store, self._notify, self._counterparts.controllers, self._enter)
         async for found in answers.each():
-            news.put_nowait((await asyncio.to_thread(recall, found, self._store), None))
+            self._news.put_nowait((await asyncio.to_thread(recall, found, self._store), None))
 
-    async def _complete(self, prepared: Prepared, news: News) -> None:
+    async def _complete(self, prepared: Prepared) -> None:
         """Wait for what the context waits for; if it will not come, the state says so."""
         try:
             more = await complete(prepared, self._settings, self._store, self._enter)
@@ -244,7 +253,7 @@ class Agent:
             self._enter(State.DEGRADED, f"{waits_for} did not come: {error}")
         else:
             if more is not None:
-                news.put_nowait((more, prepared.found))
+                self._news.put_nowait((more, prepared.found))
 
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""
