@@ -1,5 +1,6 @@
-"""Those with whom the daemon speaks over the connection of its reports: who has contexts, who has
-jobs, and who looks after the machine or on.
+"""Those with whom the daemon speaks over the connection of its reports.
+
+That is who has contexts, who has jobs, who looks after the machine, and who wants to know how it is.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from xml.etree.ElementTree import Element
 
-from slixmpp import ClientXMPP
+from slixmpp import JID, ClientXMPP
 from slixmpp.plugins.xep_0004 import Form
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
@@ -25,21 +25,23 @@ RESOURCE = "vm"
 
 
 class Person(ClientXMPP):
-    """Somebody at a plain XMPP client."""
+    """Somebody at a plain XMPP client, who has to do with a VM of this full JID."""
 
-    def __init__(self, prosody: Prosody, user: str, resource: str = "desk") -> None:
+    def __init__(self, prosody: Prosody, user: str, resource: str = "desk", *, vm: str = "") -> None:
         super().__init__(f"{prosody.jid(user)}/{resource}", PASSWORD)
         self.ca_certs = prosody.ca_file
         self.enable_direct_tls = False
         self.heard: asyncio.Queue[Element] = asyncio.Queue()
-        self.vm = f"{prosody.jid('agent')}/{RESOURCE}"
+        self.vm = vm or f"{prosody.jid('agent')}/{RESOURCE}"
         self._prosody = prosody
         self._online = asyncio.Event()
         self._seen = asyncio.Event()
         for plugin in ("xep_0030", "xep_0045", "xep_0050", "xep_0092"):
             self.register_plugin(plugin)
+        self._commands: Any = self.plugin["xep_0050"]  # slixmpp leaves it untyped
         self.add_event_handler("session_start", self._on_session)
-        self.add_event_handler("presence_available", self._on_presence)
+        for show in ("available", "away", "chat", "dnd", "xa"):
+            self.add_event_handler(f"presence_{show}", self._on_presence)
         take = lambda stanza: self.heard.put_nowait(stanza.xml)  # noqa: E731 - said once
         self.register_handler(Callback("all", MatchXPath("{jabber:client}message"), take))
 
@@ -71,7 +73,7 @@ class Person(ClientXMPP):
 
     async def commands(self) -> dict[str, str]:
         """Return the titles of the commands that the VM offers, by name."""
-        found = await self["xep_0050"].get_commands(self.vm)
+        found = await self._commands.get_commands(self.vm)
         return {node: name for _, node, name in found["disco_items"]["items"]}
 
     async def give(self, name: str, session: str = "", **values: str) -> Command:
@@ -83,19 +85,24 @@ class Person(ClientXMPP):
             for var, value in values.items():
                 form.add_field(var=var, value=value)  # type: ignore[no-untyped-call]  # as slixmpp leaves it
         action = "complete" if session else "execute"
-        answer = await self["xep_0050"].send_command(
+        answer = await self._commands.send_command(
             self.vm, name, action=action, payload=form, sessionid=session or None
         )
         return Command(answer["command"])
 
     async def say(self, text: str, kind: str = "chat") -> str:
         """Say something to the VM and return its answer."""
-        self.send_message(mto=self.vm, mbody=text, mtype=kind)  # type: ignore[arg-type]  # any of its literals
+        self.tell(text, kind)
         return await self.hears()
+
+    def tell(self, text: str, kind: str = "chat") -> None:
+        """Say something to the VM."""
+        self.send_message(JID(self.vm), text, mtype=kind)  # type: ignore[arg-type]  # any of its literals
 
     async def hears(self) -> str:
         """Return the text of the next chat message."""
-        return await self.next(lambda message: message.findtext("{jabber:client}body", ""))
+        text: str = await self.next(lambda message: message.findtext("{jabber:client}body", ""))
+        return text
 
     async def next(self, read: Callable[[Element], Any]) -> Any:
         """Return what can be read from the next message from which something can."""
@@ -117,8 +124,8 @@ class Command:
     @property
     def text(self) -> str:
         """What the form says."""
-        values = self.form["values"]
-        return next(iter(values.values()), "")
+        (value,) = self.form["values"].values()
+        return value if isinstance(value, str) else "\n".join(value)
 
     @property
     def choices(self) -> dict[str, list[str]]:
@@ -136,11 +143,11 @@ class Site:
     user_data: Path
     stack: AsyncExitStack = field(repr=False)
 
-    def configure(self, tables: dict[str, dict[str, object]] | None = None, **xmpp: object) -> None:
+    def configure(self, more: Mapping[str, Mapping[str, object]] | None = None, **xmpp: object) -> None:
         """Write the daemon's settings.
 
         Arguments:
-            tables: more of them.
+            more: tables of settings.
             xmpp: of the account, where they differ.
         """
         account: dict[str, object] = {
@@ -152,15 +159,13 @@ class Site:
             "ca_file": str(self.prosody.ca_file),
             "receipts": False,
         }
-        self.daemon.configure(
-            self.controller,
-            **{
-                "xmpp": account | xmpp,
-                "sources": {"names": ["file"], "deadline": 1.0, "follow": 0},
-                "sources.file": {"path": str(self.user_data)},
-                **(tables or {}),
-            },
-        )
+        tables: dict[str, Mapping[str, object]] = {
+            "xmpp": account | xmpp,
+            "sources": {"names": ["file"], "deadline": 1.0, "follow": 0},
+            "sources.file": {"path": str(self.user_data)},
+            **(more or {}),
+        }
+        self.daemon.configure(self.controller, **tables)
 
     async def start(self) -> None:
         """Start the daemon, and return when it is ready and online."""

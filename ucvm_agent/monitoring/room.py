@@ -10,7 +10,8 @@ from xml.etree.ElementTree import Element
 
 import structlog
 from slixmpp import JID
-from slixmpp.exceptions import PresenceError
+from slixmpp.exceptions import XMPPError
+from slixmpp.plugins.xep_0004 import Form
 
 from ucvm_agent.errors import SettingsError
 from ucvm_agent.xmpp.account import read_jid
@@ -25,6 +26,9 @@ log = structlog.get_logger()
 
 ENTER_SECONDS = 30.0
 """For the room to let us in."""
+
+NEW_ROOM = 201
+"""Status of a room that was made by our entering."""
 
 PAUSE_SECONDS = 60.0
 """Longest pause before another try, and before coming back after the room has put us out."""
@@ -74,6 +78,7 @@ class Room:
         self._stream = stream
         stream.register_plugin("xep_0045")
         stream.add_event_handler(f"muc::{self._room.bare}::self-presence", self._on_own_presence)
+        stream.add_event_handler("presence_error", self._on_refusal)
 
     async def _enter(self) -> bool:
         if self._stream is None:
@@ -88,6 +93,11 @@ class Room:
             if condition != "conflict":
                 return False
         return False
+
+    def _on_refusal(self, presence: Presence) -> None:
+        """Tell slixmpp: it knows a room's refusal by an element that Prosody, for one, leaves out."""
+        if self._stream is not None and presence["from"].bare == self._room.bare:
+            self._stream.event(f"muc::{self._room.bare}::presence-error", presence)
 
     def _on_own_presence(self, presence: Presence) -> None:
         if presence["type"] == "unavailable":
@@ -114,9 +124,14 @@ class Room:
 
 async def _join(stream: Stream, room: JID, nickname: str) -> str:
     """Enter a room under a nickname; return why it was not possible, or an empty string."""
+    rooms = stream.plugin["xep_0045"]
     try:
-        await stream.plugin["xep_0045"].join_muc_wait(room, nickname, maxstanzas=0, timeout=ENTER_SECONDS)
-    except PresenceError as error:
+        presence, *_ = await rooms.join_muc_wait(room, nickname, maxstanzas=0, timeout=ENTER_SECONDS)
+        if NEW_ROOM in presence["muc"]["status_codes"]:
+            # Until somebody agrees to how it is set up, nobody else may enter (XEP-0045, section 10.1.2).
+            form = Form()  # type: ignore[no-untyped-call]  # as slixmpp leaves it
+            await rooms.set_room_config(room, form, timeout=ENTER_SECONDS)
+    except XMPPError as error:
         return str(error.condition)
     except TimeoutError:
         return "no answer"

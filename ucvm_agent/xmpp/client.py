@@ -236,8 +236,12 @@ class Connection:
             "disconnected": self._on_disconnected,
             "stanza_acked": self._on_acknowledged,
             "presence_subscribe": self._on_subscription,
-            "presence_available": lambda presence: self._on_presence_of(presence, there=True),
             "presence_unavailable": lambda presence: self._on_presence_of(presence, there=False),
+            # slixmpp has an event for each way to be there.
+            **{
+                f"presence_{show.value or 'available'}": lambda presence: self._on_presence_of(presence, there=True)
+                for show in Show
+            },
         }
         for name, handler in handlers.items():
             stream.add_event_handler(name, handler)
