@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,9 +105,7 @@ class _Onlooker:
 
     def __init__(self, controllers: Controllers) -> None:
         self._controllers = controllers
+        self.news, self.pushes = controllers.news, controllers.pushes
 
     async def ask(self) -> Assignment:
         return await self._controllers.look()
-
-    def pushes(self) -> AsyncIterator[Assignment]:
-        raise NotImplementedError  # nobody follows a look
