@@ -64,10 +64,10 @@ def metered(settings: Settings, store: Store, worker: Worker | None) -> Iterator
     """Yield what serves the figures on this machine itself."""
     if not settings.monitoring.port:
         return
-    from ucvm_agent.monitoring.openmetrics import serve
+    from ucvm_agent.monitoring.openmetrics import Page, serve
 
     slots = worker.numbers if worker is not None else ()
-    yield partial(serve, settings.monitoring.port, partial(_read, settings, store, slots))
+    yield partial(serve, settings.monitoring.port, Page(partial(_read, settings, store, slots)))
 
 
 def operated(connection: Connection, machine: Machine, settings: Settings, verifier: Verifier) -> Iterator[Work]:

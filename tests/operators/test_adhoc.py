@@ -117,3 +117,14 @@ async def test_commands_after_a_reconnection(site: Site) -> None:
     await boss.sees_vm()
     assert await boss.commands() == ALWAYS
     assert (await boss.give("status")).status == "completed"
+
+
+async def test_shutting_down(site: Site) -> None:
+    """Only where the settings allow it is it there at all, and it asks first."""
+    site.configure({"operators": {"allow_shutdown": True}})
+    await site.start()
+    boss = await site.person()
+    assert "shutdown" in await boss.commands()
+    asked = await boss.give("shutdown")
+    assert (asked.status, asked.text) == ("executing", "The machine is shut down.")
+    assert "Say “shutdown yes” to do it." in await boss.say("shutdown")

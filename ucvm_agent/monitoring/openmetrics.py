@@ -6,6 +6,8 @@ Every account of this machine may read that port, those of jobs as well: there i
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +34,9 @@ log = structlog.get_logger()
 LOOPBACK = "127.0.0.1"
 RETRY_SECONDS = 30.0
 """Until the port is tried again that somebody else has."""
+
+FRESH_SECONDS = 1.0
+"""For how long the figures are told again as they were read."""
 
 IDLE = "idle"
 """A slot without a job."""
@@ -68,26 +73,39 @@ class Readings(Collector):
         return family
 
 
-async def serve(port: int, read: Callable[[], Awaitable[Readings]]) -> None:
-    """Serve `/metrics` until cancelled.
+class Page:
+    """The text of all metrics, made anew once a second at most: a job that asks all the time costs no more than that.
 
     Arguments:
         read: what is told; raises OSError or TimeoutError if the system, and StoreError if the state file does not
             tell.
+        clock: monotonic time in seconds.
     """
 
-    async def answer(_: web.Request) -> web.Response:
-        try:
-            readings = await read()
-        except (OSError, TimeoutError, StoreError) as error:
-            log.warning("the figures of the machine cannot be read", reason=str(error) or "not in time")
-            raise web.HTTPServiceUnavailable(text="the figures cannot be read now\n") from None
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(readings)
-        return web.Response(body=_written(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def __init__(self, read: Callable[[], Awaitable[Readings]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._text = b""
+        self._stale_from = -math.inf
 
+    async def answer(self, _: web.Request) -> web.Response:
+        """Answer a collector."""
+        async with self._lock:
+            if self._clock() >= self._stale_from:
+                try:
+                    self._text = _written(await self._read())
+                except (OSError, TimeoutError, StoreError) as error:
+                    log.warning("the figures of the machine cannot be read", reason=str(error) or "not in time")
+                    raise web.HTTPServiceUnavailable(text="the figures cannot be read now\n") from None
+                self._stale_from = self._clock() + FRESH_SECONDS
+        return web.Response(body=self._text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def serve(port: int, page: Page) -> None:
+    """Serve `/metrics` until cancelled."""
     application = web.Application()
-    application.router.add_get("/metrics", answer)
+    application.router.add_get("/metrics", page.answer)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -115,7 +133,9 @@ async def _listen(runner: web.AppRunner, port: int) -> None:
             return
 
 
-def _written(registry: CollectorRegistry) -> bytes:
+def _written(readings: Readings) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(readings)
     text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]  # as the library leaves it
     return text
 
