@@ -37,6 +37,8 @@ ROOMS = {
     "cluster": {"sources", "userdata", "contextualize", "contextualization", "http"},
     "pairing": {"sources", "contextualize", "contextualization"},
     "assignment": {"sources", "contextualize", "contextualization", "copilot", "xmpp"},
+    "monitoring": {"copilot", "xmpp"},
+    "operators": {"copilot", "xmpp"},
 }
 """What each room imports besides: its data come from there. `store` keeps what a source found."""
 
@@ -49,8 +51,20 @@ HEAVY = {
         "cluster/service.py",
         "report/http.py",
         "transfer/schemes/http.py",
+        "monitoring/openmetrics.py",
     },
-    "slixmpp": {"assignment/controllers.py", "xmpp/account.py", "xmpp/client.py", "xmpp/stream.py", "report/xmpp.py"},
+    "slixmpp": {
+        "assignment/controllers.py",
+        "monitoring/room.py",
+        "operators/adhoc.py",
+        "operators/forms.py",
+        "report/xmpp.py",
+        "xmpp/account.py",
+        "xmpp/client.py",
+        "xmpp/stream.py",
+    },
+    "psutil": {"monitoring/figures.py"},
+    "prometheus_client": {"monitoring/openmetrics.py"},
     "redis": {"controller/redis_link.py"},
     "boto3": {"aws.py"},
     "s3transfer": {"transfer/schemes/s3.py"},

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ from ucvm_agent.store.store import Store
 from ucvm_agent.usable import REFUSED, read_usable
 
 if TYPE_CHECKING:
+    from ucvm_agent.attendance import Work
     from ucvm_agent.contextualization import Prepared
     from ucvm_agent.layers import Effective
     from ucvm_agent.log import Stamp
@@ -105,6 +106,7 @@ class Agent:
         self._applying = asyncio.Lock()
         self._draining = False
         self._counterparts = Counterparts()
+        self._news: asyncio.Queue[News] = asyncio.Queue()
         self._own = (State.BOOTING, "")
 
     async def run(self) -> None:
@@ -133,10 +135,13 @@ class Agent:
     async def _serve(self) -> Call:
         """Work by the present settings; return what we are called to do then."""
         async with Outbox.open(self._settings, self._store) as outbox:
-            self._counterparts = await reach(outbox.connection, self._settings, self._store, self._on_jobs)
+            self._news = asyncio.Queue()
+            self._counterparts = await reach(
+                outbox.connection, self._settings, self._store, changed=self._on_jobs, apply=self._on_wish
+            )
             async with self._counterparts.posting():
                 async with asyncio.TaskGroup() as group:
-                    works = (self._work(), self._counterparts.work())
+                    works = (self._work, *self._counterparts.works())
                     tasks = [group.create_task(self._guard(work)) for work in works]
                     call = await self._called()
                     if call is Call.STOP:
@@ -208,12 +213,16 @@ class Agent:
     def _on_jobs(self) -> None:
         self._enter(*self._own)
 
+    def _on_wish(self, found: Found) -> None:
+        """An operator wants this user-data to be applied."""
+        self._news.put_nowait(News(found))
+
     # From source to state
 
-    async def _guard(self, work: Coroutine[object, object, None]) -> None:
+    async def _guard(self, work: Work) -> None:
         """Do the work; what goes wrong in it, beyond what it can deal with, is a state, not our end."""
         try:
-            await work
+            await work()
         except* StoreError:
             raise
         except* Exception as errors:  # a third party's code runs here, too; its error's text may hold a secret
@@ -227,9 +236,8 @@ class Agent:
 
     async def _work(self) -> None:
         """Contextualize by each answer, and again when there is more to it."""
-        queue: asyncio.Queue[News] = asyncio.Queue()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(queue))
+            group.create_task(self._listen())
             if (controllers := self._counterparts.controllers) is not None:
                 from ucvm_agent.assignment.rehearsal import rehearse
 
@@ -238,8 +246,8 @@ class Agent:
                 self._enter(*self._own)  # there is a new worker, who does not know yet
                 self._notify.ready()
             while True:
-                completion = group.create_task(self._complete(standing.prepared, queue)) if standing else None
-                news = await self._next(queue)
+                completion = group.create_task(self._complete(standing.prepared)) if standing else None
+                news = await self._next()
                 if completion is not None:
                     completion.cancel()
                 answer = standing.answer if standing and news.completes else news.answer
@@ -248,13 +256,13 @@ class Agent:
                     prepared = await self._contextualize(news.found)
                 self._notify.ready()
                 if prepared is not None:
-                    self._standing = standing = Standing(prepared, answer if queue.empty() else None)
+                    self._standing = standing = Standing(prepared, answer if self._news.empty() else None)
                     await self._take_over()
 
-    async def _next(self, queue: asyncio.Queue[News]) -> News:
+    async def _next(self) -> News:
         """Return what comes next, without what completes something that is not in force any more."""
         while True:
-            news = await queue.get()
+            news = await self._news.get()
             if news.completes is None or (self._standing and news.completes is self._standing.prepared.found):
                 return news
 
@@ -263,14 +271,14 @@ class Agent:
         if await asyncio.to_thread(read_context_file, self._settings.root) != self._given:
             self._calls.put_nowait(Call.TAKE_OVER)
 
-    async def _listen(self, queue: asyncio.Queue[News]) -> None:
+    async def _listen(self) -> None:
         """Queue what the sources say; an answer that has been carried out already is only followed."""
         known = self._standing.answer if self._standing else None
         answers = Answers(self._settings, self._store, self._notify, self._counterparts.controllers, self._enter)
         async for found in answers.each(known):
-            queue.put_nowait(News(await asyncio.to_thread(recall, found, self._store), answers.followed))
+            self._news.put_nowait(News(await asyncio.to_thread(recall, found, self._store), answers.followed))
 
-    async def _complete(self, prepared: Prepared, queue: asyncio.Queue[News]) -> None:
+    async def _complete(self, prepared: Prepared) -> None:
         """Wait for what the context waits for; if it will not come, the state says so."""
         try:
             more = await complete(prepared, self._settings, self._store, self._enter)
@@ -279,7 +287,7 @@ class Agent:
             self._enter(State.DEGRADED, f"{waits_for} did not come: {error}")
         else:
             if more is not None:
-                queue.put_nowait(News(more, completes=prepared.found))
+                self._news.put_nowait(News(more, completes=prepared.found))
 
     async def _contextualize(self, found: Found) -> Prepared | None:
         """Carry out what user-data says; return it, or None if it cannot be used."""

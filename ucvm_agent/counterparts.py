@@ -1,29 +1,40 @@
-"""Those with whom the daemon speaks over the connection of its reports: who has contexts, and who has jobs."""
+"""Those with whom the daemon speaks over the connection of its reports.
+
+That is who has contexts, who has jobs, who looks after the machine, and who wants to know how it is.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ucvm_agent.attendance import Work, metered, monitored, operated
 
 if TYPE_CHECKING:
     from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.copilot.post import Post
     from ucvm_agent.jobs.worker import Worker
     from ucvm_agent.settings import Settings
+    from ucvm_agent.sources.base import Found
     from ucvm_agent.store.store import Store
     from ucvm_agent.xmpp.client import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Counterparts:
-    """What there is of them, by the settings."""
+    """What there is of them, by the settings.
+
+    Arguments:
+        attended: what is done for those who look on.
+    """
 
     controllers: Controllers | None = None
     post: Post | None = None
     worker: Worker | None = None
+    attended: tuple[Work, ...] = ()
 
     @asynccontextmanager
     async def posting(self) -> AsyncIterator[None]:
@@ -34,37 +45,54 @@ class Counterparts:
             if task is not None:
                 task.cancel()
 
-    async def work(self) -> None:
-        """Do what managers want, until cancelled."""
+    def works(self) -> Iterator[Work]:
+        """Yield what is to be done until cancelled, each by itself."""
         if self.worker is not None:
-            await self.worker.run()
+            yield self.worker.run
+        yield from self.attended
 
 
 async def reach(
-    connection: Connection | None, settings: Settings, store: Store, changed: Callable[[], None]
+    connection: Connection | None,
+    settings: Settings,
+    store: Store,
+    changed: Callable[[], None],
+    apply: Callable[[Found], None],
 ) -> Counterparts:
     """Return those whom the settings name; they have been told of nothing yet.
 
     Arguments:
         connection: must not have begun to connect, so that they miss nothing of it.
         changed: called when jobs change the state of the machine.
+        apply: called with user-data that an operator wants to be applied.
     """
-    if connection is None or not settings.xmpp.controllers:
-        return Counterparts()
+    if connection is None:
+        return Counterparts(attended=tuple(metered(settings, store, None)))
     from ucvm_agent.assignment.controllers import Controllers, read_card
     from ucvm_agent.copilot.post import Post
     from ucvm_agent.copilot.signature import Verifier
     from ucvm_agent.copilot.stanza import bare
+    from ucvm_agent.operation import Operation
+    from ucvm_agent.renewal import Renewal
 
     verifier = Verifier(settings.xmpp, connection.jid, store.pins)
     accounts = {bare(controller) for controller in settings.xmpp.controllers}
     post = Post(connection, accepts=lambda account: account in accounts, verifier=verifier, letters=store.letters)
     worker = None
-    if settings.jobs.enabled:
+    if settings.jobs.enabled and accounts:
         from ucvm_agent.jobs.worker import Worker
 
         worker = Worker(settings, store, post, connection, changed)
+    renewal = Renewal(settings, store, apply)
+    attended = (
+        *monitored(connection, post, settings),
+        *metered(settings, store, worker),
+        *operated(connection, Operation(settings, store, worker, renewal), settings, verifier),
+    )
+    if not accounts:
+        return Counterparts(None, post, worker, attended)
     card = await asyncio.to_thread(read_card, store.machine_id, store.instance_id)
     last = await asyncio.to_thread(store.last_context)
     newest = last.metadata.sequence if last else 0
-    return Counterparts(Controllers(connection, settings.xmpp, card, verifier, newest=newest), post, worker)
+    renewal.controllers = Controllers(connection, settings.xmpp, card, verifier, newest=newest)
+    return Counterparts(renewal.controllers, post, worker, attended)

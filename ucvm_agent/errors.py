@@ -20,6 +20,7 @@
     │   └── StoreBusy            … another agent holds it
     ├── LedgerError              what a controller must not forget cannot be kept now   exit 6
     ├── OrderError               a VM could not be told, or does not answer
+    ├── CommandRefused           what an operator wants cannot be done; the operator is told
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
@@ -159,6 +160,10 @@ class LedgerError(UcvmError):
 
 class OrderError(UcvmError):
     """A VM is not there, or did not answer in time."""
+
+
+class CommandRefused(UcvmError):
+    """What an operator wants cannot be done, now or here."""
 
 
 class SecretError(UcvmError):

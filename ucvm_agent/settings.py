@@ -351,6 +351,28 @@ class Transfer(Section):
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
 
 
+class Monitoring(Section):
+    """`[monitoring]`: the figures of the machine: load, disks, memory, network, processes."""
+
+    room: str = Field("", description="chat room of the site's heartbeat, as ROOM@SERVER; without it: none is entered")
+    room_answers: bool = Field(True, description="tell everybody in that room who asks how this machine is")
+    monitor: str = Field("", description="JID of a Co-Pilot monitor that gets the figures; without it: none")
+    interval: float = Field(60.0, ge=0, description="seconds from one report to that monitor to the next; 0 = none")
+    port: int = Field(
+        0, ge=0, le=65535, description="port of 127.0.0.1 where the figures are to be had as OpenMetrics; 0 = none"
+    )
+
+
+class Operators(Section):
+    """`[operators]`: people who look after this machine from any XMPP client, by its commands or in a chat."""
+
+    enabled: bool = Field(True, description="obey operators")
+    jids: Names = Field(
+        (), description="their accounts; without them, those of xmpp.controllers that need not sign what they say"
+    )
+    allow_shutdown: bool = Field(False, description="they may shut the machine down")
+
+
 class Settings(Section):
     """All settings."""
 
@@ -368,6 +390,8 @@ class Settings(Section):
     http: Http = Http.model_construct()
     jobs: Jobs = Jobs.model_construct()
     transfer: Transfer = Transfer.model_construct()
+    monitoring: Monitoring = Monitoring.model_construct()
+    operators: Operators = Operators.model_construct()
 
     @property
     def insecure(self) -> tuple[str, ...]:

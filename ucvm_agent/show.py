@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -102,6 +102,11 @@ def _delivery(delivery: Delivery) -> str:
     refused = f", {delivery.refused} refused" if delivery.refused else ""
     error = f" ({delivery.error})" if delivery.error else ""
     return f"{delivery.reporter}: {told}, {waiting}{refused}{error}"
+
+
+def jobs_text(jobs: Sequence[JobLine]) -> str:
+    """Return the jobs for people, a line each."""
+    return "\n".join(_job(job) for job in jobs) or "no job so far"
 
 
 def _job(job: JobLine) -> str:

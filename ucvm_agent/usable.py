@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from ucvm_agent import sources
+from ucvm_agent import attendance, sources
 from ucvm_agent.errors import SettingsError
 from ucvm_agent.layers import Effective
 from ucvm_agent.report.reporters import make_reporters
@@ -46,3 +46,4 @@ def _check(settings: Settings) -> None:
     """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
     sources.make_all(settings)
     make_reporters(settings, machine_id="")
+    attendance.check(settings)

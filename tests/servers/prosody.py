@@ -47,6 +47,7 @@ class Prosody:
         domain: the domain of its JIDs.
         certified: the name in its certificate, if not the domain.
         tls: False makes a server that offers no encryption.
+        rooms: the domain of its chat rooms, if it has any.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Prosody:
         domain: str = "site.example",
         certified: str = "",
         tls: bool = True,
+        rooms: str = "",
     ) -> None:
         self.folder = folder
         self.domain = domain
@@ -67,6 +69,9 @@ class Prosody:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._prepare(accounts, certified or domain, tls)
+        if rooms:
+            with (folder / "prosody.cfg.lua").open("a") as configuration:
+                configuration.write(f'Component "{rooms}" "muc"\n')
 
     def jid(self, user: str) -> str:
         """Return the bare JID of an account."""

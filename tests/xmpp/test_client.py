@@ -181,6 +181,25 @@ async def test_a_controller_that_subscribes_sees_the_status(connect: Connect, pr
         await expect(controller, ("unavailable", ""))
 
 
+@pytest.mark.parametrize("show", Show)
+async def test_another_is_seen_however_it_is_there(connect: Connect, prosody: Prosody, show: Show) -> None:
+    """Busy, away or free: who watches learns that it is there, and that it has gone."""
+    seen: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+    async with connect(jid=prosody.jid("jm"), password="pw", controllers=()) as (watcher, ear):
+        await ear.next("started")
+        watcher.watch(lambda jid, there: seen.put_nowait((jid, there)))
+        async with connect() as (connection, ear):
+            connection.set_status(show, "")
+            await ear.next("started")
+            watcher.subscribe(prosody.jid("agent"))
+            async with asyncio.timeout(10):
+                while await seen.get() != (connection.jid, True):
+                    pass
+        async with asyncio.timeout(10):
+            while await seen.get() != (connection.jid, False):
+                pass
+
+
 async def test_a_stranger_may_not_watch(connect: Connect, prosody: Prosody) -> None:
     """Only the controllers in the settings see the status."""
     agent = prosody.jid("agent")

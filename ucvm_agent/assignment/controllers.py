@@ -101,6 +101,10 @@ class Controllers:
         """Ask all controllers, and get the context that is offered first; see `Asker.ask`."""
         return await self._ask(self._newest)
 
+    async def look(self) -> Assignment:
+        """Ask as `ask` does, for somebody who only looks: what is offered still counts as news."""
+        return await self._ask(self._newest, takes=False)
+
     async def news(self) -> None:
         """Return when a controller tells of a newer context, or may have done so while we were away."""
         await self._news.wait()
@@ -145,15 +149,16 @@ class Controllers:
 
     # The conversation
 
-    async def _ask(self, least: int) -> Assignment:
+    async def _ask(self, least: int, *, takes: bool = True) -> Assignment:
         await self._connected()
-        self._asked = True
+        self._asked = self._asked or takes
         with self._request() as (request, answers):
             for jid in self._jids:
                 self._send(str(jid), context.want(self._card, request))
             sender, offer = await self._first_offer(answers, least)
             assignment = await self._get(sender, offer, request, answers)
-        self._newest = assignment.sequence
+        if takes:
+            self._newest = assignment.sequence
         return assignment
 
     async def _connected(self) -> None:

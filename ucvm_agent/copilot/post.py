@@ -134,6 +134,7 @@ class Post:
         self._clock = clock
         self._resending = None if letters is None else Resending(letters, self._transmit, clock)
         self._routes: dict[type[Message], Route] = {}
+        self._guests: dict[str, frozenset[str]] = {}
         self._seen = Seen()
         self._complaints = Complaints()
         connection.listen(self)
@@ -147,6 +148,13 @@ class Post:
                 make it forget the message. Until then a repetition comes to the handler as well.
         """
         self._routes[kind] = Route(handler, late)
+
+    def admit(self, account: str, *kinds: type[Message]) -> None:
+        """Let whoever speaks through an account, such as the occupants of a chat room, send these kinds of messages.
+
+        They need not sign them, and a repetition is answered again. What is said to the room as a whole is not for us.
+        """
+        self._guests[account] = frozenset(kind.model_fields["command"].default for kind in kinds)
 
     def send(self, to: str, message: AnyMessage, *, keep: bool = False, noack: bool = False) -> str:
         """Send a message and return its id.
@@ -190,7 +198,8 @@ class Post:
                 self._verifier.remember(account, envelope.id)
             except StoreError as error:
                 raise MessageRefused(f"it cannot be remembered: {error}", where=account) from error
-        self._seen.add(account, envelope.id)
+        if account not in self._guests:  # who could make us forget what others have sent
+            self._seen.add(account, envelope.id)
         if envelope.noack:
             return
         try:
@@ -235,7 +244,7 @@ class Post:
     def _take(self, message: Element, envelope: Envelope, account: str) -> None:
         if not envelope.id or len(envelope.id) > MAX_ID:
             self._complaints.write("a message without a sound id is dropped", account)
-        elif not self._accepts(account):
+        elif not (self._is_guests(message, envelope, account) or self._accepts(account)):
             self._complaints.write("a stranger's message is dropped", account, sender=envelope.sender)
         elif (account, envelope.id) in self._seen:
             self.acknowledge(envelope)
@@ -245,9 +254,14 @@ class Post:
             except MessageRefused as error:
                 self._complaints.write("a message is dropped", account, id=envelope.id, reason=str(error))
 
+    def _is_guests(self, message: Element, envelope: Envelope, account: str) -> bool:
+        """Return whether somebody says what the guests of an account may."""
+        return message.get("type") != "groupchat" and envelope.command in self._guests.get(account, ())
+
     def _act(self, message: Element, envelope: Envelope) -> None:
         """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
-        if self._verifier is not None and self._verifier.check(message, remember=False).name == "REPEATED":
+        verifier = None if self._is_guests(message, envelope, bare(envelope.sender)) else self._verifier
+        if verifier is not None and verifier.check(message, remember=False).name == "REPEATED":
             self.acknowledge(envelope)
             return
         if self._secure is not None:

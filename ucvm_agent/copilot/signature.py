@@ -213,6 +213,16 @@ class Verifier:
             self._memory.remember(account, message_id, when, KEPT_SECONDS)
             del self._pending[account, message_id]
 
+    def must_sign(self, account: str) -> bool:
+        """Return whether what an account says counts only if it has signed it.
+
+        Raises:
+            StoreError: it cannot be found out.
+        """
+        if self._mode == "off":
+            return False
+        return self._mode == "required" or bool(self._keys) or bool(self._memory.key(account))
+
     def _judge(self, message: Element, account: str) -> Trust:
         if self._mode == "off":
             return Trust.UNSIGNED

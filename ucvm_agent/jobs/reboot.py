@@ -9,6 +9,8 @@ from pathlib import Path
 
 import structlog
 
+from ucvm_agent.errors import CommandRefused
+
 log = structlog.get_logger()
 
 LEAST_UPTIME = 3600.0
@@ -30,6 +32,30 @@ async def reboot_later(seconds: float, is_idle: Callable[[], bool]) -> None:
     log.warning("the machine restarts, since a manager has told it to sleep", setting="jobs.reboot_on_sleep")
     process = await asyncio.create_subprocess_exec("systemctl", "reboot", stdin=asyncio.subprocess.DEVNULL)
     await process.wait()
+
+
+async def power_off() -> None:
+    """Have systemd shut the machine down; it ends the agent as well, in its turn.
+
+    Raises:
+        CommandRefused: it does not.
+    """
+    if not await asyncio.to_thread(SYSTEMD.is_dir):
+        raise CommandRefused("this machine is not run by systemd, and is to be shut down from outside")
+    process = await asyncio.create_subprocess_exec(
+        "systemctl", "--no-block", "poweroff", stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(QUESTION_SECONDS):
+            _, errors = await process.communicate()
+    except TimeoutError:
+        raise CommandRefused("systemd does not answer") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise CommandRefused(f"systemd refuses: {errors.decode(errors='replace').strip()[:500]}")
 
 
 async def is_shutting_down() -> bool:

@@ -40,6 +40,8 @@ class Cause(StrEnum):
 
     ORDER = "order"
     """A controller or an operator wants it so, until it says `resume`."""
+    PAUSE = "pause"
+    """An operator wants it so, until it is told `resume` or the agent starts anew."""
     SPOT = "spot"
     DISK = "disk"
 
@@ -77,14 +79,19 @@ class Worker:
         desk, depot = Desk(conversation, store.jobs), Depot(conversation)
         count = settings.jobs.slots or len(os.sched_getaffinity(0))
         # A job of an earlier run, which had more slots, is brought to its end all the same.
-        numbers = sorted({*range(1, count + 1), *(job.slot for job in store.jobs.present())})
         self._count = count
+        numbers = sorted({*self.numbers, *(job.slot for job in store.jobs.present())})
         self.slots = [Slot(n, conversation, desk, depot, store, self.workshop, self._on_change) for n in numbers]
         self._orders = Orders(self, conversation)
         self._rebooting: asyncio.Task[None] | None = None
         # What the machine itself finds out is found out anew.
-        for cause in (Cause.SPOT, Cause.DISK):
+        for cause in (Cause.PAUSE, Cause.SPOT, Cause.DISK):
             store.jobs.resume(cause)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the slots that take jobs."""
+        return range(1, self._count + 1)
 
     async def run(self) -> None:
         """Work until cancelled; jobs that run go on by themselves then."""

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 from xml.etree.ElementTree import Element
 
 import structlog
@@ -62,6 +62,10 @@ class Listener(Protocol):
         """The server has taken over the stanza of this id (XEP-0198)."""
 
 
+Extension: TypeAlias = Callable[[Stream], None]
+"""Registers plug-ins of slixmpp and their handlers with the stream, which outlives each session."""
+
+
 class Connection:
     """One account on one server.
 
@@ -90,6 +94,7 @@ class Connection:
         self._present = present
         self._told = ""
         self._listeners: list[Listener] = []
+        self._extensions: list[Extension] = []
         self._on_presence: Callable[[str, bool], None] | None = None
         self._status = (Show.AVAILABLE, "")
         self._stream: Stream | None = None
@@ -105,6 +110,12 @@ class Connection:
     def listen(self, listener: Listener) -> None:
         """Tell a listener of all that happens from now on."""
         self._listeners.append(listener)
+
+    def extend(self, extension: Extension) -> None:
+        """Have something registered with slixmpp, once, before any connection is made, or at once if it is too late."""
+        self._extensions.append(extension)
+        if self._stream is not None:
+            extension(self._stream)
 
     def watch(self, on_presence: Callable[[str, bool], None]) -> None:
         """Tell of the presence of others: their full JIDs, and whether they are there.
@@ -225,11 +236,17 @@ class Connection:
             "disconnected": self._on_disconnected,
             "stanza_acked": self._on_acknowledged,
             "presence_subscribe": self._on_subscription,
-            "presence_available": lambda presence: self._on_presence_of(presence, there=True),
             "presence_unavailable": lambda presence: self._on_presence_of(presence, there=False),
+            # slixmpp has an event for each way to be there.
+            **{
+                f"presence_{show.value or 'available'}": lambda presence: self._on_presence_of(presence, there=True)
+                for show in Show
+            },
         }
         for name, handler in handlers.items():
             stream.add_event_handler(name, handler)
+        for extension in self._extensions:
+            extension(stream)
         return stream
 
     def _on_negotiated(self, stream: Stream) -> None:
