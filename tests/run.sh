@@ -2,7 +2,7 @@
 # Run everything that has to hold: format, lint, types, tests. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tests/install.sh busybox-static dosfstools genisoimage iproute2 lua-sec mount mtools openssl passwd procps prosody redis-server \
+. tests/install.sh busybox-static chromium chromium-driver dosfstools genisoimage iproute2 lua-sec mount mtools openssl passwd procps prosody redis-server \
   strace util-linux xorriso
 
 export PATH="$PWD/.venv/bin:$PATH"
