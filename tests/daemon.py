@@ -106,6 +106,11 @@ class Daemon:
         """Its log, at debug level."""
         return self.folder / "agent.log"
 
+    @property
+    def errors(self) -> Path:
+        """What it writes to standard error."""
+        return self.folder / "agent.errors"
+
     def configure(self, controller: Controller, **tables: Mapping[str, object]) -> None:
         """Write the settings file: quick stops, a debug log, and what `tables` say."""
         settings: dict[str, Mapping[str, object]] = {
@@ -121,9 +126,10 @@ class Daemon:
 
     async def start(self) -> None:
         """Start it; it is on its way up when this returns."""
-        self.process = await asyncio.create_subprocess_exec(
-            *AGENT, "--config", self.config, env=dict(self.environment), start_new_session=True
-        )
+        with self.errors.open("ab") as errors:
+            self.process = await asyncio.create_subprocess_exec(
+                *AGENT, "--config", self.config, env=dict(self.environment), stderr=errors, start_new_session=True
+            )
 
     async def end(self, number: signal.Signals = signal.SIGTERM, within: float = 20.0) -> int:
         """Send it a signal that ends it, and return its exit code."""
@@ -137,19 +143,24 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
 
-    async def command(self, *arguments: str) -> tuple[int, str, str]:
-        """Run `ucvm-agent` with these arguments on the same settings; return exit code, output, error output."""
+    async def command(self, *arguments: str, given: str = "") -> tuple[int, str, str]:
+        """Run `ucvm-agent` with these arguments on the same settings; return exit code, output, error output.
+
+        Arguments:
+            given: what it gets on standard input.
+        """
         process = await asyncio.create_subprocess_exec(
             *AGENT,
             *arguments,
             "--config",
             self.config,
             env=dict(self.environment),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(PATIENCE):
-            output, errors = await process.communicate()
+            output, errors = await process.communicate(given.encode())
         assert process.returncode is not None
         return process.returncode, output.decode(), errors.decode()
 

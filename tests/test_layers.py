@@ -105,6 +105,13 @@ def test_a_url_that_cannot_be_shown_is_refused(url: str, reason: str) -> None:
         assert caught.value.where == setting
 
 
+@pytest.mark.parametrize("setting", ["EC2__ENDPOINTS", "OPENSTACK__ENDPOINTS", "CLOUDSTACK__ROUTERS", "NOCLOUD__SEED"])
+def test_a_place_has_no_credentials_either(setting: str) -> None:
+    """Whatever else it may be."""
+    with pytest.raises(SettingsError, match="credentials"):
+        load(None, {f"UCVM_SOURCES__{setting}": "http://me:hunter2@host"}, "", {})
+
+
 def test_a_refused_secret_is_not_in_the_error() -> None:
     """The message tells which setting is wrong, not what was given."""
     with pytest.raises(SettingsError) as caught:

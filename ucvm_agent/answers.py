@@ -78,6 +78,12 @@ class Answers:
 
     async def _search(self) -> Found:
         while True:
-            await asyncio.sleep(self._settings.sources.search_pause)
+            await self._pause()
             with suppress(SourceError):
                 return await discover(self._settings, asker=self._asker)
+
+    async def _pause(self) -> None:
+        """Wait until it is worth a try: after some time, or at the word of a controller."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.sources.search_pause):
+                await (self._asker.news() if self._asker is not None else asyncio.Event().wait())

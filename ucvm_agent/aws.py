@@ -42,7 +42,7 @@ class Cloud:
     """AWS as this machine sees it.
 
     Arguments:
-        region: empty = the one of boto3's own settings.
+        region: unless boto3's own settings name one.
         endpoint: URL of services that are not Amazon's; empty = Amazon's, or what boto3's own settings say.
         ca_file: certificates to trust instead of boto3's.
         connect: seconds for a connection.
@@ -131,9 +131,11 @@ class Cloud:
         """
         with self._lock:  # sessions are not made for several threads, clients are
             if service not in self._clients:
-                session = boto3.session.Session(region_name=self._region or None)
+                session = boto3.session.Session()
                 self._clients[service] = session.client(
                     service,
+                    # The environment first: other clouds have regions, too.
+                    region_name=session.region_name or self._region or None,
                     config=self._config,
                     endpoint_url=self._endpoint or None,
                     verify=str(self._ca_file) if self._ca_file else None,

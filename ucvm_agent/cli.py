@@ -51,6 +51,8 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the program; the console script `ucvm-agent`."""
     gc.disable()  # what a command leaves lying about is not worth looking for; the daemon does
+    # Plugins of pydantic would see all that is validated, secrets included, and are slow to look for.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     arguments = parser().parse_args()
     command = dry_run if "dry_run" in arguments else arguments.command
     try:
@@ -185,11 +187,11 @@ def apply(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments)
     path = state_file(settings)
-    with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
-        found = asyncio.run(_discovered(settings, store))
+    with lock.hold(path.parent), closing(Store(path, boot_id())) as store, asyncio.Runner() as runner:
+        found = runner.run(_discovered(settings, store))
         prepared = prepare(found, settings, store)
         shown = prepared.preview(store)
-        applied = asyncio.run(carry_out(prepared, settings, store, store.enter))
+        applied = runner.run(carry_out(prepared, settings, store, store.enter))
         if prepared.waits_for:
             store.enter(State.DEGRADED, f"only the daemon waits for {prepared.waits_for}")
     print(_rendered(shown, applied, arguments), end="")

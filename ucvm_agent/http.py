@@ -170,28 +170,25 @@ def _trace(hidden: str, *, same_port: bool) -> aiohttp.TraceConfig:
         request.started = time.monotonic()
         log.debug("http request", method=params.method, url=shown(params.url))
 
+    def log_end(
+        event: str,
+        request: SimpleNamespace,
+        params: aiohttp.TraceRequestEndParams | aiohttp.TraceRequestExceptionParams,
+        **outcome: object,
+    ) -> None:
+        ms = round((time.monotonic() - request.started) * 1000)
+        log.debug(event, method=params.method, url=shown(params.url), **outcome, ms=ms)
+
     async def log_answer(
         _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestEndParams
     ) -> None:
-        log.debug(
-            "http answer",
-            method=params.method,
-            url=shown(params.url),
-            status=params.response.status,
-            bytes=params.response.content_length,
-            ms=_milliseconds(request),
-        )
+        answer = params.response
+        log_end("http answer", request, params, status=answer.status, bytes=answer.content_length)
 
     async def log_failure(
         _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
     ) -> None:
-        log.debug(
-            "http request failed",
-            method=params.method,
-            url=shown(params.url),
-            error=type(params.exception).__name__,
-            ms=_milliseconds(request),
-        )
+        log_end("http request failed", request, params, error=type(params.exception).__name__)
 
     async def check_redirect(
         _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
@@ -216,11 +213,6 @@ def _may_follow(url: str, location: str, *, same_port: bool) -> bool:
         return False
     same_server = there.host == here.host and (there.port == here.port or not same_port)
     return same_server and not (here.scheme == "https" and there.scheme == "http")
-
-
-def _milliseconds(request: SimpleNamespace) -> int:
-    started: float = request.started
-    return round((time.monotonic() - started) * 1000)
 
 
 def seconds_of(retry_after: str) -> float:

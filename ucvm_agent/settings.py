@@ -9,7 +9,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, SecretStr
 from pydantic.fields import FieldInfo
@@ -23,25 +23,39 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 """A list; the environment and the kernel command line write it as `a,b,c`."""
 
 
-def _url(text: str) -> str:
-    """Return a URL that may be shown and logged; the errors quote nothing of it."""
-    if not text:
-        return text
+def _parts(text: str) -> SplitResult:
+    """Split a URL that may be shown and logged; the errors quote nothing of it."""
     try:
         parts = urlsplit(text)
     except ValueError:
         raise ValueError("is not a URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("is not a URL of http or https")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
             "may hold no credentials and no query, since it is shown (a token for [http] goes into http.token_file)"
         )
+    return parts
+
+
+def _url(text: str) -> str:
+    if text:
+        parts = _parts(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is not a URL of http or https")
+    return text
+
+
+def _place(text: str) -> str:
+    if "://" in text:
+        _parts(text)
     return text
 
 
 Url = Annotated[str, AfterValidator(_url)]
 """A URL of http or https that may be shown: without credentials and query; empty where that means something."""
+Place = Annotated[str, AfterValidator(_place)]
+"""A host, a path, or a URL that may be shown."""
+Places = Annotated[tuple[Place, ...], BeforeValidator(_split_commas)]
+"""A list of them, written as `Names`."""
 
 
 def _signing_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,7 +76,10 @@ SigningKeys = Annotated[Names, AfterValidator(_signing_keys)]
 
 
 class Section(BaseModel):
-    """A table of the settings file."""
+    """A table of the settings file.
+
+    A table that is not given is made by `model_construct`: calling it would build a validator for each alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -80,7 +97,7 @@ class Log(Section):
 class Ec2(Section):
     """`[sources.ec2]`: the EC2 metadata service."""
 
-    endpoints: Names = Field(("http://169.254.169.254", "http://[fd00:ec2::254]"), description="tried in this order")
+    endpoints: Places = Field(("http://169.254.169.254", "http://[fd00:ec2::254]"), description="tried in this order")
     require_imdsv2: bool = Field(False, description="never fall back to requests without a token")
     token_ttl: int = Field(21600, ge=1, le=21600, description="seconds that a token is asked for")
 
@@ -88,7 +105,7 @@ class Ec2(Section):
 class OpenStack(Section):
     """`[sources.openstack]`: the metadata service of OpenStack."""
 
-    endpoints: Names = Field(
+    endpoints: Places = Field(
         ("http://169.254.169.254", "http://[fe80::a9fe:a9fe%25IFACE]"),
         description="asked at the same time; IFACE stands for each interface",
     )
@@ -97,13 +114,13 @@ class OpenStack(Section):
 class Gce(Section):
     """`[sources.gce]`: the metadata server of Google Compute Engine."""
 
-    endpoints: Names = Field(("http://169.254.169.254", "http://[fd20:ce::254]"), description="asked at the same time")
+    endpoints: Places = Field(("http://169.254.169.254", "http://[fd20:ce::254]"), description="asked at the same time")
 
 
 class CloudStack(Section):
     """`[sources.cloudstack]`: the virtual router of CloudStack."""
 
-    routers: Names = Field(
+    routers: Places = Field(
         (), description="host names, addresses or URLs; without them: data-server, DHCP server, gateway, 10.1.1.1"
     )
 
@@ -133,7 +150,7 @@ class ConfigDrive(Volume):
 class NoCloud(Volume):
     """`[sources.nocloud]`: a volume with the label `cidata`, a seed folder or a seed URL."""
 
-    seed: str = Field("", description="folder or URL of the seed, where neither kernel nor firmware name one")
+    seed: Place = Field("", description="folder or URL of the seed, where neither kernel nor firmware name one")
     allow_insecure_seed: bool = Field(False, description="take a seed over plain HTTP, which anybody can forge")
 
 
@@ -177,19 +194,19 @@ class Sources(Section):
     follow: float = Field(
         300.0, ge=0, description="seconds between questions for other user-data once it is up; 0 = changes do not count"
     )
-    ec2: Ec2 = Ec2()
-    openstack: OpenStack = OpenStack()
-    gce: Gce = Gce()
-    azure: Azure = Azure()
-    cloudstack: CloudStack = CloudStack()
-    file: File = File()
-    bootloader: Bootloader = Bootloader()
-    configdrive: ConfigDrive = ConfigDrive()
-    extra: Extra = Extra()
-    nocloud: NoCloud = NoCloud()
-    opennebula: OpenNebula = OpenNebula()
-    vsphere: VSphere = VSphere()
-    cernvm_online: CernvmOnline = CernvmOnline()
+    ec2: Ec2 = Ec2.model_construct()
+    openstack: OpenStack = OpenStack.model_construct()
+    gce: Gce = Gce.model_construct()
+    azure: Azure = Azure.model_construct()
+    cloudstack: CloudStack = CloudStack.model_construct()
+    file: File = File.model_construct()
+    bootloader: Bootloader = Bootloader.model_construct()
+    configdrive: ConfigDrive = ConfigDrive.model_construct()
+    extra: Extra = Extra.model_construct()
+    nocloud: NoCloud = NoCloud.model_construct()
+    opennebula: OpenNebula = OpenNebula.model_construct()
+    vsphere: VSphere = VSphere.model_construct()
+    cernvm_online: CernvmOnline = CernvmOnline.model_construct()
 
 
 class Cluster(Section):
@@ -323,15 +340,15 @@ class Settings(Section):
     )
     state_dir: Path = Field(Path("/var/lib/ucvm-agent"), description="folder of the state, beneath the root")
     stop_timeout: float = Field(30.0, gt=0, description="seconds that running actions get at a stop")
-    log: Log = Log()
-    sources: Sources = Sources()
-    include: Include = Include()
-    contextualize: Contextualize = Contextualize()
-    cluster: Cluster = Cluster()
-    xmpp: Xmpp = Xmpp()
-    http: Http = Http()
-    jobs: Jobs = Jobs()
-    transfer: Transfer = Transfer()
+    log: Log = Log.model_construct()
+    sources: Sources = Sources.model_construct()
+    include: Include = Include.model_construct()
+    contextualize: Contextualize = Contextualize.model_construct()
+    cluster: Cluster = Cluster.model_construct()
+    xmpp: Xmpp = Xmpp.model_construct()
+    http: Http = Http.model_construct()
+    jobs: Jobs = Jobs.model_construct()
+    transfer: Transfer = Transfer.model_construct()
 
     @property
     def insecure(self) -> tuple[str, ...]:

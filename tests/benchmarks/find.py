@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.find [--rounds 10]
 
-In network namespaces of its own, as root: a metadata service at 169.254.169.254 that answers, and nothing but black
-holes elsewhere. Ours is told nothing and asks all sources; cloud-init is told which data source it is. Each run is a
+In network namespaces of its own, as root: one address that answers, and nothing but black holes elsewhere. At the
+metadata service's, ours is told nothing and asks all sources, while cloud-init is told which data source it is. A
+router of CloudStack and CernVM Online are found among all sources, beside asking the right one alone. Each run is a
 process from its start to its user-data; `find` is the part of it that comes after the imports.
 """
 
@@ -14,19 +15,20 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 from tests.benchmarks.installation import PYTHON, cloud_init, installed_agent, without_caches
-from tests.network import LINK_LOCAL, Network
+from tests.network import CLOUDSTACK, LINK_LOCAL, PIN_SERVICE, Network
+from tests.servers.online import CONTEXT_ID
 
 OURS = """
 import asyncio, json, sys, time
 from ucvm_agent import sources
 from ucvm_agent.contextualization import discover
 from ucvm_agent.settings import Settings
-sources.make_all(Settings())  # imports them, as those of cloud-init are imported above
+settings = Settings.model_validate({{"sources": {sources}}})
+sources.make_all(settings)  # imports them, as those of cloud-init are imported above
 started = time.monotonic()
-found = asyncio.run(discover(Settings()))
+found = asyncio.run(discover(settings))
 print(json.dumps([time.monotonic() - started, found.source, len(found.user_data)]))
 """
 
@@ -51,6 +53,12 @@ CLOUDS = {
     "OpenStack": (("tests.servers.metadata", "openstack"), ("DataSourceOpenStack", "_crawl_metadata", "userdata")),
 }
 
+ELSEWHERE = {
+    "cloudstack": (CLOUDSTACK, ("tests.servers.metadata", "cloudstack")),
+    "cernvm_online": (PIN_SERVICE, ("tests.servers.online",)),
+}
+EVERYWHERE = ("cernvm_online", "ec2", "openstack", "gce", "azure", "cloudstack")
+
 
 def measure(network: Network, python: str, script: str) -> tuple[float, float, str]:
     """Return the milliseconds of the process and of its search, and the source that it found."""
@@ -62,19 +70,37 @@ def measure(network: Network, python: str, script: str) -> tuple[float, float, s
     return wall * 1000, seconds * 1000, source
 
 
-def compare(python: Path, cloud: str, rounds: int) -> None:
-    """Measure both in turns, and print a row of the table for each."""
-    (module, *arguments), (theirs, crawl, key) = CLOUDS[cloud]
-    scripts = {str(python): OURS, PYTHON: THEIRS.format(module=theirs, crawl=crawl, key=key)}
-    runs: dict[str, list[tuple[float, float, str]]] = {name: [] for name in scripts}
+def compare(name: str, address: str, server: tuple[str, ...], scripts: list[tuple[str, str, str]], rounds: int) -> None:
+    """Measure scripts (title, Python, text) in turns, with one server in the network, and print a row for each."""
+    runs: list[list[tuple[float, float, str]]] = [[] for _ in scripts]
     with Network(nameserver=LOOPBACK) as network:
-        network.serve(LINK_LOCAL, module, *arguments)
+        network.serve(address, *server)
         for _ in range(rounds + 1):  # the first one fills the caches
-            for name, script in scripts.items():
-                runs[name].append(measure(network, name, script))
-    for measured in runs.values():
+            for measured, (_, python, script) in zip(runs, scripts, strict=True):
+                measured.append(measure(network, python, script))
+    for measured, (title, *_) in zip(runs, scripts, strict=True):
         walls, searches, sources = zip(*measured[1:], strict=True)
-        print(f"| {cloud} | {sources[0]} | {statistics.median(searches):.0f} | {statistics.median(walls):.0f} |")
+        medians = f"{statistics.median(searches):.0f} | {statistics.median(walls):.0f}"
+        print(f"| {name} | {title} | {sources[0]} | {medians} |")
+
+
+def compare_cloud(python: str, cloud: str, rounds: int) -> None:
+    """Measure ours, told nothing, and cloud-init's data source."""
+    server, (module, crawl, key) = CLOUDS[cloud]
+    theirs = THEIRS.format(module=module, crawl=crawl, key=key)
+    scripts = [("agent", python, OURS.format(sources={})), ("cloud-init", PYTHON, theirs)]
+    compare(cloud, LINK_LOCAL, server, scripts, rounds)
+
+
+def compare_alone(python: str, source: str, rounds: int) -> None:
+    """Measure finding a source among all, and asking it alone."""
+    address, server = ELSEWHERE[source]
+    online = {"url": f"http://{PIN_SERVICE}", "insecure": True, "key": CONTEXT_ID}
+    scripts = [
+        (title, python, OURS.format(sources={"names": names, "cernvm_online": online}))
+        for title, names in (("agent", EVERYWHERE), ("the source alone", (source,)))
+    ]
+    compare(source, address, server, scripts, rounds)
 
 
 def main() -> None:
@@ -85,10 +111,13 @@ def main() -> None:
     if not Network.possible():
         sys.exit("this needs root and network namespaces")
     cloud_init()
-    print(f"medians of {rounds}\n\n| cloud | source | find, ms | process, ms |\n| --- | --- | --- | --- |")
+    print(f"medians of {rounds}\n\n| at | searched by | found | find, ms | process, ms |\n{'| --- ' * 5}|")
     with installed_agent() as agent:
+        python = str(agent.with_name("python"))
         for cloud in CLOUDS:
-            compare(agent.with_name("python"), cloud, rounds)
+            compare_cloud(python, cloud, rounds)
+        for source in ELSEWHERE:
+            compare_alone(python, source, rounds)
 
 
 if __name__ == "__main__":

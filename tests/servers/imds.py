@@ -25,6 +25,8 @@ from typing import Self
 
 from aiohttp import web
 
+from tests.servers.web import deliver
+
 TOKEN_HEADER = "X-aws-ec2-metadata-token"
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 INSTANCE_ID = "i-0123456789abcdef0"
@@ -194,21 +196,9 @@ class Imds:
         return None
 
     async def _send(self, request: web.Request, body: bytes, *, chunked: bool) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        if chunked:
-            response.enable_chunked_encoding()
-        else:
-            response.content_length = len(body)
-        await response.prepare(request)
-        if self.broken:
-            self.broken -= 1
-            await response.write(body[: len(body) // 2])
-            assert request.transport is not None
-            request.transport.close()
-            return response
-        await response.write(body)
-        await response.write_eof()
-        return response
+        half = self.broken > 0
+        self.broken -= half
+        return await deliver(request, body, {"Content-Type": "text/plain"}, half=half, chunked=chunked)
 
 
 async def serve(arguments: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from typing import Self
 from aiohttp import web
 
 from tests.servers.imds import KEY, Request
+from tests.servers.web import deliver
 
 UUID = "d8e02d56-2648-49a3-bf97-6be8f1204f38"
 VM_ID = "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
@@ -115,18 +116,9 @@ class MetadataServer:
             return web.Response(status=404, text="<html>404</html>", content_type="text/html", headers=self.gives)
         if body == BAD_REQUEST:
             return web.Response(status=400)
-        response = web.StreamResponse(headers={"Content-Type": self.kind, **self.gives})
-        response.content_length = len(body)
-        await response.prepare(request)
-        if self.broken:
-            self.broken -= 1
-            await response.write(body[: len(body) // 2])
-            assert request.transport is not None
-            request.transport.close()
-            return response
-        await response.write(body)
-        await response.write_eof()
-        return response
+        half = self.broken > 0
+        self.broken -= half
+        return await deliver(request, body, {"Content-Type": self.kind, **self.gives}, half=half)
 
 
 def _without_wait(request: web.Request) -> str:

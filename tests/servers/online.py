@@ -3,14 +3,18 @@ r"""CernVM Online on loopback, to the letter of references/cernvm-online.md (con
 async with Online() as online:
     pin = online.offer(context_file(b"#!/bin/sh\n"), secret="higgs")
     … online.url …
+
+By hand, `python -m tests.servers.online` serves a context without a secret by `CONTEXT_ID`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import re
 import secrets
+import signal
 import ssl
 import subprocess
 from base64 import b64encode
@@ -21,6 +25,7 @@ from typing import Self
 
 from aiohttp import web
 
+from tests.servers.web import deliver
 from ucvm_agent.sources.online_context import Ticket
 
 CONTEXT_ID = "5f2a9c3eaa014c7b9a550c1d2e3f4a5b"
@@ -69,6 +74,8 @@ class Online:
         broken: so many contexts are cut in the middle before it recovers.
         silent: no request gets an answer.
         answer: what every request for a context gets instead.
+        host: address to listen on.
+        port: port to listen on; 0 = any that is free.
 
     Attributes:
         url: its address.
@@ -88,6 +95,8 @@ class Online:
         broken: int = 0,
         silent: bool = False,
         answer: Callable[[], web.Response] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.url = ""
         self.queries: list[dict[str, str]] = []
@@ -97,6 +106,7 @@ class Online:
         self.failures, self.failure, self.broken, self.silent, self.answer = failures, failure, broken, silent, answer
         self._offers: dict[str, Offer] = {}
         self._tls = tls
+        self._address = host, port
         self._closing = asyncio.Event()
         self.posted = asyncio.Condition()
 
@@ -107,7 +117,7 @@ class Online:
         application.router.add_route("*", "/api/v1/clusters{path:.*}", self._rest)
         self._runner = web.AppRunner(application, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        await web.TCPSite(self._runner, *self._address, ssl_context=self._tls).start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"https://localhost:{port}" if self._tls else f"http://{host}:{port}"
         return self
@@ -163,16 +173,9 @@ class Online:
         return await self._send(request, offer.body)
 
     async def _send(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        if not self.broken:
-            return web.Response(body=body, content_type="text/plain")
-        self.broken -= 1
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        response.content_length = len(body)
-        await response.prepare(request)
-        await response.write(body[: len(body) // 2])
-        assert request.transport is not None
-        request.transport.close()
-        return response
+        half = self.broken > 0
+        self.broken -= half
+        return await deliver(request, body, {"Content-Type": "text/plain"}, half=half)
 
     # Cluster PINs (section 6)
 
@@ -272,3 +275,26 @@ def _pin(total: int, *, odd: bool) -> str:
         digits.append(digit)
         total -= digit
     return "".join(map(str, digits)) + str(secrets.randbelow(10)) + ("7" if odd else "4")
+
+
+async def serve(host: str, port: int) -> None:
+    """Serve one context until SIGTERM; the first line of output says that it does."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with Online(host=host, port=port) as online:
+        online.offer(context_file(b"#!/bin/sh\n"), ticket=CONTEXT_ID)
+        print(online.url, flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description="CernVM Online with one context.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 = any that is free")
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.host, arguments.port))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -57,6 +57,25 @@ class Web:
         if page.announced and request.transport:
             request.transport.close()
         return response
+
+
+async def deliver(
+    request: web.Request, body: bytes, headers: Mapping[str, str], *, half: bool = False, chunked: bool = False
+) -> web.StreamResponse:
+    """Answer with a body, or with half of it before the connection breaks."""
+    response = web.StreamResponse(headers=headers)
+    if chunked:
+        response.enable_chunked_encoding()
+    else:
+        response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2] if half else body)
+    if half:
+        assert request.transport is not None
+        request.transport.close()
+    else:
+        await response.write_eof()
+    return response
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
 """Finds a source in the network where it is run, and prints what came of it and how long it took, as JSON.
 
-    python -m tests.sources.race DEADLINE ROUNDS ROOT [NAME=VALUE …]
+    python -m tests.sources.race DEADLINE ROUNDS ROOT SETTINGS
 
-ROOT holds the leases of DHCP, NAME=VALUE are signs of the machine in its firmware tables. `alone` is the time of the
-winner when it is asked alone.
+ROOT holds the leases of DHCP, SETTINGS are those of `[sources]` as JSON. `alone` is the time of the winner when it is
+asked alone.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ from ucvm_agent.sources.find import find, judge
 from ucvm_agent.sources.machine import Machine
 
 
-def everything(root: Path) -> list[Source]:
-    """Return all sources with their defaults, except that the leases are those beneath `root`."""
-    others = [source for source in sources.make_all(Settings()) if source.name != "cloudstack"]
-    return [*others, cloudstack.Source(CloudStack(), root=root)]
+def rivals(root: Path, settings: Settings) -> list[Source]:
+    """Return the sources, except that the leases are those beneath `root`."""
+    made = [source for source in sources.make_all(settings) if not source.adds]
+    return [cloudstack.Source(CloudStack(), root=root) if each.name == "cloudstack" else each for each in made]
 
 
-async def race(deadline: float, root: Path, machine: Machine) -> dict[str, object]:
-    """Find once among all sources, and then ask the winner alone."""
+async def race(deadline: float, root: Path, settings: Settings) -> dict[str, object]:
+    """Find once among the sources, and then ask the winner alone."""
+    chosen = sources.chosen(settings)
     started = time.monotonic()
     try:
-        found = await find(everything(root), machine, deadline)
+        found = await find(rivals(root, settings), Machine(), deadline, chosen=chosen)
     except SourceError as error:
         return {"source": "", "seconds": time.monotonic() - started, "reason": str(error)}
     seconds = time.monotonic() - started
-    winner = next(each for each in judge(everything(root), machine) if each.source.name == found.source)
+    contenders = judge(rivals(root, settings), Machine(), chosen=chosen)
+    winner = next(each for each in contenders if each.source.name == found.source)
     started = time.monotonic()
     await winner.source.fetch()
     alone = time.monotonic() - started
@@ -49,10 +51,10 @@ async def race(deadline: float, root: Path, machine: Machine) -> dict[str, objec
 async def main() -> None:
     """Read the command line and race."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    deadline, rounds, root, *signs = sys.argv[1:]
-    machine = Machine(dict(sign.split("=", 1) for sign in signs))
-    await race(0.05, Path(root), machine)  # what is imported when it is first used does not count
-    print(json.dumps([await race(float(deadline), Path(root), machine) for _ in range(int(rounds))]))
+    deadline, rounds, root, text = sys.argv[1:]
+    settings = Settings.model_validate({"sources": json.loads(text)})
+    await race(0.05, Path(root), settings)  # what is imported when it is first used does not count
+    print(json.dumps([await race(float(deadline), Path(root), settings) for _ in range(int(rounds))]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import structlog
 import trustme
 from aiohttp import web
 from pydantic import SecretStr
@@ -251,23 +250,6 @@ async def test_a_key_that_is_none(key: str) -> None:
     with pytest.raises(SettingsError) as caught:
         await Source(CernvmOnline(key=SecretStr(key))).fetch()
     assert key not in str(caught.value)
-
-
-async def test_no_secret_is_logged() -> None:
-    """Neither PIN, id, secret nor checksum, at debug level, in errors and in what is repeated."""
-    with structlog.testing.capture_logs() as logged:
-        async with Online() as online:
-            pin = online.offer(CONTEXT, secret="higgs")
-            online.offer(CONTEXT, secret="higgs", ticket=CONTEXT_ID)
-            source = Source(settings(online, f"{CONTEXT_ID}:higgs"))
-            found = await source.fetch()
-            await pair(online, pin, "higgs")
-            with pytest.raises(SourceRefused) as caught:
-                await pair(online, pin, "higgs")
-    told = f"{logged} {found!r} {caught.value} {caught.value!r}"
-    assert "http answer" in told
-    for hidden in (pin, CONTEXT_ID, "higgs", online.queries[0]["checksum"], "hostname: w"):
-        assert hidden not in told
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")

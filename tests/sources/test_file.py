@@ -37,11 +37,12 @@ from ucvm_agent.errors import SourceRefused
 from ucvm_agent.settings import File
 from ucvm_agent.sources.file import Source
 
+source = Source(File(path=sys.argv[1]))
 if os.geteuid() == 0:  # who may read everything
     os.setgid(65534)
     os.setuid(65534)
 try:
-    asyncio.run(Source(File(path=sys.argv[1])).fetch())
+    asyncio.run(source.fetch())
 except SourceRefused as refused:
     print(refused.message)
 """

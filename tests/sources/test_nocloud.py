@@ -179,7 +179,7 @@ async def test_server_that_has_no_seed(dead_end: str, garbage: str) -> None:
         with pytest.raises(SourceUnavailable):
             await fetch(Machine(), seed=url, allow_insecure_seed=True)
     with pytest.raises(SourceRefused, match="of this kind"):
-        await fetch(Machine(), seed="ftp://user:secret@x/")
+        await fetch(Machine(), seed="ftp://x/")
 
 
 async def test_server_that_says_nothing_is_given_up(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:

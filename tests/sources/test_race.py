@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.network import CLOUDSTACK, DHCP_SERVER, GCE_IPV6, LINK_LOCAL, OPENSTACK_IPV6, VM, Network
+from tests.network import CLOUDSTACK, DHCP_SERVER, GCE_IPV6, LINK_LOCAL, OPENSTACK_IPV6, PIN_SERVICE, VM, Network
 from tests.servers.imds import INSTANCE_ID
 from tests.servers.metadata import GCE_ID, UUID, VM_ID
+from tests.servers.online import CONTEXT_ID
 
 pytestmark = pytest.mark.skipif(not Network.possible(), reason="needs root and network namespaces")
 
 HANDICAP = 0.1
 """Seconds that finding a source may take longer than asking it alone."""
+
+ONLINE = {"url": f"http://{PIN_SERVICE}", "insecure": True, "key": CONTEXT_ID}
+EVERYWHERE: dict[str, Any] = {
+    "names": ["cernvm_online", "ec2", "openstack", "gce", "azure", "cloudstack"],
+    "cernvm_online": ONLINE,
+}
+"""Settings that have each address asked, each as long as it takes: what is named is waited for."""
 
 
 @pytest.fixture
@@ -26,10 +34,25 @@ def network() -> Iterator[Network]:
         yield network
 
 
+@pytest.fixture
+def leases(tmp_path: Path) -> Path:
+    """A root with a lease of DHCP in it."""
+    lease = tmp_path / "run/systemd/netif/leases/2"
+    lease.parent.mkdir(parents=True)
+    lease.write_text(f"ADDRESS={VM}\nSERVER_ADDRESS={DHCP_SERVER}\n")
+    return tmp_path
+
+
 def race(
-    network: Network, *signs: str, root: Path = Path("/nowhere"), deadline: float = 10.0, rounds: int = 3
+    network: Network,
+    sources: Mapping[str, object] | None = None,
+    *,
+    root: Path = Path("/nowhere"),
+    deadline: float = 10.0,
+    rounds: int = 3,
 ) -> list[dict[str, Any]]:
-    command = (sys.executable, "-m", "tests.sources.race", str(deadline), str(rounds), str(root), *signs)
+    settings = json.dumps(sources or {})
+    command = (sys.executable, "-m", "tests.sources.race", str(deadline), str(rounds), str(root), settings)
     runs: list[dict[str, Any]] = json.loads(network.run(*command))
     return runs
 
@@ -58,26 +81,38 @@ def test_the_cloud_of_a_network_without_ipv4_is_found_at_once(cloud: str, addres
     assert min(run["seconds"] - run["alone"] for run in runs) <= HANDICAP
 
 
-@pytest.mark.parametrize("router", [CLOUDSTACK, DHCP_SERVER])
-def test_the_router_that_answers_is_found_while_the_others_are_dark(
-    network: Network, tmp_path: Path, router: str
+@pytest.mark.parametrize(
+    ("address", "server", "source"),
+    [
+        (LINK_LOCAL, ("tests.servers.imds", "--user-data", "LICENSE"), "ec2"),
+        (CLOUDSTACK, ("tests.servers.metadata", "cloudstack"), "cloudstack"),
+        (DHCP_SERVER, ("tests.servers.metadata", "cloudstack"), "cloudstack"),
+        (PIN_SERVICE, ("tests.servers.online",), "cernvm_online"),
+    ],
+    ids=["link-local", "first-router", "dhcp-server", "pin-service"],
+)
+def test_the_address_that_answers_is_found_while_the_others_are_dark(
+    network: Network, leases: Path, address: str, server: tuple[str, ...], source: str
 ) -> None:
-    """The first address of CloudStack, or the server that gave the lease; DNS and the gateway say nothing."""
-    lease = tmp_path / "run/systemd/netif/leases/2"
-    lease.parent.mkdir(parents=True)
-    lease.write_text(f"ADDRESS={VM}\nSERVER_ADDRESS={DHCP_SERVER}\n")
-    network.serve(router, "tests.servers.metadata", "cloudstack")
-    runs = race(network, "product_name=CloudStack KVM Hypervisor", root=tmp_path)
-    assert {(run["source"], run["instance_id"]) for run in runs} == {("cloudstack", UUID)}
+    """Four addresses, of which three drop all packets; so do DNS and the gateway."""
+    network.serve(address, *server)
+    runs = race(network, EVERYWHERE, root=leases)
+    assert {run["source"] for run in runs} == {source}
     assert min(run["seconds"] - run["alone"] for run in runs) <= HANDICAP
 
 
-def test_where_all_is_dark_the_deadline_is_kept(network: Network) -> None:
+@pytest.mark.parametrize(
+    ("sources", "asked"),
+    [({}, ["ec2", "openstack", "gce", "azure"]), (EVERYWHERE, EVERYWHERE["names"])],
+    ids=["auto", "named"],
+)
+def test_where_all_is_dark_the_deadline_is_kept(
+    network: Network, leases: Path, sources: Mapping[str, object], asked: list[str]
+) -> None:
     """Also in the middle of a round, and each source is named with its reason."""
-    [run] = race(network, deadline=2.5, rounds=1)
+    [run] = race(network, sources, root=leases, deadline=2.5, rounds=1)
     assert 2.5 <= run["seconds"] <= 3.5
-    for name in ("ec2", "openstack", "gce", "azure"):
-        assert f"{name}: http://169.254.169.254" in run["reason"]
+    assert [name for name in asked if f" {name}: " not in run["reason"]] == []
 
 
 def test_the_survey_shows_each_source(network: Network) -> None:

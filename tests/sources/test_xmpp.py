@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,6 +18,9 @@ class Silent:
 
     async def ask(self) -> Assignment:
         raise SourceUnavailable("no controller offers a context")
+
+    async def news(self) -> None:
+        await asyncio.Event().wait()
 
     async def pushes(self) -> AsyncIterator[Assignment]:
         nothing: tuple[Assignment, ...] = ()

@@ -204,28 +204,6 @@ async def test_the_end_is_orderly_and_quick(connect: Connect, prosody: Prosody) 
     assert "hibernat" not in prosody.log_text().lower()
 
 
-async def test_the_debug_log_holds_no_secret(
-    connect: Connect, prosody: Prosody, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Every stanza is on record by its outline; neither password, SASL payload nor content is."""
-    caplog.set_level("DEBUG")
-    with capture_logs() as logs:
-        async with connect() as (connection, ear):
-            await ear.next("started")
-            message = message_to(prosody.jid("agent"), "m1")
-            body = Element("{jabber:client}body")
-            body.text = "content-secret"
-            message.append(body)
-            connection.send(message)
-            await ear.next("received")
-    stanzas = [line["stanza"] for line in logs if "stanza" in line]
-    assert {"auth", "message", "presence"} <= set(stanzas)
-    written = repr(logs) + caplog.text
-    assert PASSWORD not in written
-    assert "content-secret" not in written
-    assert "biws" not in written  # how every SCRAM message begins in base64
-
-
 @pytest.mark.parametrize("jid", ["", "site.example", "@", "a@b@c", "agent@"])
 def test_what_is_no_account_is_a_mistake_in_the_settings(jid: str) -> None:
     """It is told at the start."""

@@ -101,11 +101,15 @@ class Controllers:
         """Ask all controllers, and get the context that is offered first; see `Asker.ask`."""
         return await self._ask(self._newest)
 
+    async def news(self) -> None:
+        """Return when a controller tells of a newer context, or may have done so while we were away."""
+        await self._news.wait()
+        self._news.clear()
+
     async def pushes(self) -> AsyncIterator[Assignment]:
         """Yield each newer context: when a controller tells of one, or may have done so while we were away."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self.news()
             pushed = self._pushed > self._newest
             try:
                 yield await retry(

@@ -52,6 +52,10 @@ class Visit:
             running.cancel()
             await asyncio.wait({running})
 
+    async def news(self) -> None:
+        """Do not return: a command does not wait."""
+        await asyncio.get_running_loop().create_future()
+
     async def pushes(self) -> AsyncIterator[Assignment]:
         """Yield nothing: a command does not wait."""
         nothing: tuple[Assignment, ...] = ()

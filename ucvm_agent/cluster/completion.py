@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 from ucvm_agent.cluster.membership import announce, join
 from ucvm_agent.errors import SourceUnavailable
 from ucvm_agent.events import State
-from ucvm_agent.retry import keep_trying
 from ucvm_agent.sources.base import Found
-from ucvm_agent.sources.cernvm_online import Source
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualization import Prepared
     from ucvm_agent.settings import Settings
-    from ucvm_agent.sources.cernvm_online import Key
+    from ucvm_agent.sources.cernvm_online import Key, Source
     from ucvm_agent.store.store import Store
 
 
@@ -63,6 +61,8 @@ async def complete(
         SettingsError, SourceError: what it waits for will not come.
     """
     if prepared.named is not None:
+        from ucvm_agent.sources.cernvm_online import Source
+
         source = Source(settings.sources.cernvm_online, store.path.parent)
         online = await _fetch(source, prepared.named, settings, enter)
         online = replace(online, origin=f"{prepared.found.origin} and {online.origin}")
@@ -92,6 +92,8 @@ async def _fetch(source: Source, key: Key, settings: Settings, enter: Callable[[
     try:
         async with asyncio.timeout(settings.sources.deadline):
             if not await ask():
+                from ucvm_agent.retry import keep_trying
+
                 await keep_trying(ask)
     except TimeoutError:
         enter(State.DEGRADED, f"the context that the user-data names is missing: {reason}")

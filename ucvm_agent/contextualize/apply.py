@@ -83,9 +83,7 @@ async def apply(plan: Plan, system: System, store: Store, *, parallel: int, stat
         StoreError: the journal cannot be written, so nothing more may be done.
     """
     begun = time.monotonic()
-    runs = state_dir / "runs"
-    await asyncio.to_thread(_make_private, runs)
-    run = _Run(plan, system, store, runs, parallel)
+    run = await asyncio.to_thread(_Run, plan, system, store, state_dir / "runs", parallel)
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(len(plan.steps)):
@@ -102,14 +100,17 @@ def _make_private(folder: Path) -> None:
 
 
 class _Run:
-    """A plan on its way."""
+    """A plan on its way; making it reads the journal, which blocks."""
 
     def __init__(self, plan: Plan, system: System, store: Store, runs: Path, parallel: int) -> None:
+        _make_private(runs)
         self.plan = plan
         self.system = system
         self.store = store
         self.runs = runs
         self.scopes = scopes_of(plan.context, store)
+        # At once, since each hop to a thread takes as long as ten such questions.
+        self.known = [store.journal(step.key, self.scopes[step.frequency]) for step in plan.steps]
         self.secrets = Secrets(plan.context.metadata.region)
         self.slots = asyncio.Semaphore(parallel)
         self.ended = [asyncio.Event() for _ in plan.steps]
@@ -124,7 +125,7 @@ class _Run:
         step = self.plan.steps[number]
         for each in step.waits_for:
             await self.ended[each].wait()
-        known = await asyncio.to_thread(self.store.journal, step.key, self.scopes[step.frequency])
+        known = self.known[number]
         culprit = next((self.culprits[each] for each in step.needs if each in self.culprits), None)
         if known and known.outcome == "done":
             result = self._leave(step, known)

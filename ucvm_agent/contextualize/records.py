@@ -16,8 +16,9 @@ def forget(runs: Path, key: str) -> None:
         ActionError: it cannot be removed.
     """
     try:
-        for path in runs.glob(f"{key}-*"):
-            _remove(path)
+        for path in runs.iterdir():  # not glob, which compiles a regular expression for each key
+            if path.name.startswith(f"{key}-"):
+                _remove(path)
     except OSError as error:
         message = f"the records of an earlier run cannot be removed: {error.strerror}"
         raise ActionError(message, where=str(runs), hint="remove them by hand") from error

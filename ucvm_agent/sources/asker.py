@@ -35,5 +35,8 @@ class Asker(Protocol):
             SourceRefused: what came is not what was offered.
         """
 
+    async def news(self) -> None:
+        """Return when a controller may have a context that this machine has not."""
+
     def pushes(self) -> AsyncIterator[Assignment]:
         """Yield each newer context as the controllers tell of it."""

@@ -75,6 +75,12 @@ def mask(lines: Sequence[str], position: int) -> str:
     return line
 
 
+def mask_text(text: str) -> str:
+    """Return a text with the secrets in all of its lines masked."""
+    lines = text.split("\n")
+    return "\n".join(mask(lines, position) for position in range(len(lines)))
+
+
 def _indentation(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
 

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +21,7 @@ from ucvm_agent.contextualize.actions.attributes import demand_path, path_resour
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
 from ucvm_agent.contextualize.system import ENVIRONMENT
 from ucvm_agent.errors import ActionError
+from ucvm_agent.userdata.masking import mask_text
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.actions.runs import Ending
@@ -64,10 +66,10 @@ class RunCommand(Action):
         for path in self.because:
             demand_path(path)
 
-    @property
+    @cached_property
     def target(self) -> str:
-        """The command line, for people."""
-        return f"{self.argv[0]} …" if self.sensitive and self.argv[1:] else shlex.join(self.argv)
+        """The command line, for people: what looks like a secret is masked."""
+        return f"{self.argv[0]} …" if self.sensitive and self.argv[1:] else mask_text(shlex.join(self.argv))
 
     @property
     def causes(self) -> frozenset[Resource]:
@@ -179,7 +181,7 @@ async def _run(
     ending = await run.end(Program(action.target, argv, environment, root, action.timeout))
     if ending.good:
         return
-    output = await asyncio.to_thread(run.last_lines) if show else ""
+    output = mask_text(await asyncio.to_thread(run.last_lines)) if show else ""
     message = f"{explain(ending)}, after printing:\n{output}" if output else explain(ending)
     raise ActionError(message, hint=f"all of its output is in {run.log}" if output or not show else "")
 
