@@ -42,6 +42,14 @@ ROOMS = {
 
 HEAVY = {
     "aiohttp": {
+        "controller/web/figures.py",
+        "controller/web/files.py",
+        "controller/web/guard.py",
+        "controller/web/jobs.py",
+        "controller/web/live.py",
+        "controller/web/machines.py",
+        "controller/web/operation.py",
+        "controller/web/site.py",
         "http.py",
         "sources/ec2.py",
         "sources/service.py",

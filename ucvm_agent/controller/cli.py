@@ -82,12 +82,13 @@ def serve(arguments: argparse.Namespace) -> int:
     """Be the controller."""
     from ucvm_agent import log
     from ucvm_agent.controller.controller import run
+    from ucvm_agent.controller.web.site import serve as serve_site
     from ucvm_agent.loop import Loop
 
     settings = effective(arguments).settings
     log.configure(settings.log, log.Stamp(settings.name))
     with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(run(settings))
+        runner.run(run(settings, serve_site))
     return 0
 
 

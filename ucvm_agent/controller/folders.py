@@ -35,6 +35,15 @@ def make(root: Path, job_id: str) -> None:
     folder.chmod(0o777)
 
 
+def put_in(root: Path, job_id: str, name: str, source: Path) -> None:
+    """Copy an input file into the folder of a job; what is there is replaced.
+
+    Raises:
+        OSError: it cannot be copied.
+    """
+    _copy(source, root / job_id / name)
+
+
 def put_away(root: Path, job_id: str, done: Path, when: datetime) -> Path | None:
     """Move the archive of a job to `done/YYYYMMDD`, and return where it is then; None if there is none.
 
@@ -65,11 +74,16 @@ def _move(source: Path, target: Path) -> None:
     with suppress(OSError):
         source.rename(target)
         return
-    # Another file system: whole under its name, or not at all.
-    partial = target.with_name(f".{target.name}.partial")
+    _copy(source, target)  # another file system
+    source.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Whole under its name, or not at all."""
+    partial = target.with_name(f".__{target.name}")
     with source.open("rb") as reader, partial.open("wb") as writer:
         shutil.copyfileobj(reader, writer)
         writer.flush()
         os.fsync(writer.fileno())
+    partial.chmod(0o666)
     partial.rename(target)
-    source.unlink()

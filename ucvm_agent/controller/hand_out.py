@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import structlog
 
@@ -122,9 +123,10 @@ class HandOut:
         if not ours(message) or job.lease is None:
             return RunJob(job=description, job_data=started)
         limits = told.limits.model_dump(exclude_none=True)
+        inputs = [self._input(job, each) for each in told.inputs if each.url or self._settings.http.public_url]
         extended = description.model_copy(
             update={
-                "inputs": json.dumps([self._input(job, each) for each in told.inputs]) if told.inputs else "",
+                "inputs": json.dumps(inputs) if inputs else "",
                 "limits": json.dumps(limits) if limits else "",
             }
         )
@@ -134,7 +136,7 @@ class HandOut:
         """Return where an input file is; the job's token is for what is here only."""
         if file.url:
             return {"name": file.name, "url": file.url, "sha256": file.sha256}
-        url = f"{self._settings.http.public_url.rstrip('/')}/files/{job.id}/{file.name}"
+        url = f"{self._settings.http.public_url.rstrip('/')}/files/{job.id}/{quote(file.name)}"
         return {"name": file.name, "url": url, "sha256": file.sha256, "token": job.token.get_secret_value()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -88,7 +88,7 @@ class Orders:
         """
         await self._order(await self._address(machine_id), Resume())
 
-    async def tail(self, job_id: str, stream: Stream = "stdout", offset: int = 0) -> AsyncIterator[Output]:
+    async def tail(self, job_id: str, stream: Stream = "stdout", offset: int = 0) -> AsyncGenerator[Output]:
         """Yield what a running job writes, until it ends.
 
         Raises:

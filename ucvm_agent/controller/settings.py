@@ -42,8 +42,20 @@ class Http(Section):
     """`[http]`: the API, the page, and the files of jobs."""
 
     listen: str = Field("127.0.0.1:8480", description="address:port; empty = off")
-    token_file: Path | None = Field(None, description="file with the token that clients show; made if it is not there")
+    token_file: Path | None = Field(
+        None, description="file with the token that clients show, made if it is not there; empty = in the state folder"
+    )
     public_url: Url = Field("", description="the address at which agents reach it; empty = they use Chirp")
+    max_bytes: int = Field(4 * 1024**3, gt=0, description="of a file that is uploaded")
+
+
+class Client(Section):
+    """`[client]`: where `ucvm-controller jobs` and its like find the controller."""
+
+    url: Url = Field("", description="address of its page; empty = http.listen of these settings")
+    token: SecretStr = Field(SecretStr(""), description="what it is shown; empty = what token_file holds")
+    token_file: Path | None = Field(None, description="file with the token; empty = that of these settings' controller")
+    ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
 
 
 class Contexts(Section):
@@ -72,6 +84,12 @@ class Settings(Section):
     http: Http = Http()
     contexts: Contexts = Contexts()
     monitor: Monitor = Monitor()
+    client: Client = Client()
+
+    @property
+    def token_file(self) -> Path:
+        """Where the token of the API is."""
+        return self.http.token_file or self.state_dir / "token"
 
     @property
     def name(self) -> str:

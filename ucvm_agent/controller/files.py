@@ -1,0 +1,129 @@
+"""The files of jobs that are kept here: inputs that were uploaded, and the archives that agents put.
+
+    files/incoming/…                what is being received; emptied at the start
+    files/inputs/SHA256             an input, by its checksum: many jobs may have the same
+    files/archives/JOB/LEASE/NAME   what the holder of a lease has put: another lease cannot change it
+
+A file is whole and on the disk before it has its name. Every function may block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ucvm_agent.errors import StoreError
+from ucvm_agent.private_file import sync_folder
+
+FOLDER = "files"
+"""In the state folder."""
+
+
+class Files:
+    """See above.
+
+    Arguments:
+        folder: made if it is not there; only we may read it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+
+    def open(self) -> None:
+        """Make the folders, and remove what a crash has left half received.
+
+        Raises:
+            StoreError: they cannot be made.
+        """
+        with _disk(self._folder):
+            if self._incoming.exists():
+                shutil.rmtree(self._incoming)
+            for folder in (self._folder, self._incoming, self._folder / "inputs", self._folder / "archives"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def receive(self) -> Arrival:
+        """Return an empty file to write to.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _disk(self._incoming):
+            descriptor, path = tempfile.mkstemp(dir=self._incoming)
+        return Arrival(descriptor, Path(path))
+
+    def input(self, sha256: str) -> Path:
+        """Return where an input is, or would be.
+
+        Arguments:
+            sha256: lower-case hexadecimal.
+        """
+        return self._folder / "inputs" / sha256
+
+    def archive(self, job_id: str, lease: str, name: str) -> Path:
+        """Return where what a lease has put is, or would be."""
+        return self._folder / "archives" / job_id / lease / name
+
+
+class Arrival:
+    """A file that is being received; unless it is published, nothing of it stays.
+
+    Attributes:
+        size: bytes so far.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.size = 0
+        self._path = path
+        self._file = open(descriptor, "wb")  # noqa: SIM115 - closed by `close`
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of what has come so far, hexadecimal."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Add a piece.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _disk(self._path):
+            self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def publish(self, target: Path) -> None:
+        """Give it its name; what is there is replaced.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _disk(target):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._path.replace(target)
+            for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
+                sync_folder(folder)
+
+    def close(self) -> None:
+        """Let go."""
+        with suppress(OSError):  # what a full disk does not take here is not wanted any more
+            self._file.close()
+        with suppress(OSError):
+            self._path.unlink()
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot be written: {error.strerror}", where=str(path)) from error

@@ -1,0 +1,105 @@
+"""Taking a job in: its input files are where its agent looks for them before it is in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from ucvm_agent.controller import folders
+from ucvm_agent.controller.files import Files
+from ucvm_agent.controller.model import Description, Input, Job, Record, check_id
+from ucvm_agent.errors import JobExists, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from ucvm_agent.controller.controller import Controller
+
+_NAME = re.compile(r"(?!-|\.{1,2}\Z|\.__)(?!.*###)[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+"""What an uploaded file may be called: ### separates names on the wire, and .__ begins those of the Chirp server."""
+
+
+class Submission(Record):
+    """A job to be.
+
+    Arguments:
+        id: its name; made up if empty. Said again, it is refused, so one may ask again after a broken connection.
+    """
+
+    description: Description
+    id: str = Field("", description="name of the job; made up if empty")
+
+
+class Submissions:
+    """Takes jobs in.
+
+    Arguments:
+        files: where the uploaded inputs are.
+    """
+
+    def __init__(self, controller: Controller, files: Files) -> None:
+        self._controller = controller
+        self._files = files
+        self._chirp = controller.settings.jobs.chirp.folder
+
+    async def take(self, submission: Submission) -> Job:
+        """Put a job at the end of the queue.
+
+        An agent of ours fetches uploaded inputs from us, if it can reach us; for all others they are copied to the
+        Chirp server.
+
+        Raises:
+            UsageError: it asks for what cannot be; JobExists: there is one of this id; LedgerError, StoreError: it
+                cannot be kept now.
+        """
+        job_id = check_id(submission.id or str(uuid.uuid4()))
+        description = submission.description
+        _check_commands(description)
+        uploaded = [each for each in description.inputs if not each.url]
+        if uploaded:
+            await self._check_uploads(description, uploaded)
+            if await self._controller.ledger.job(job_id) is not None:
+                raise JobExists("was submitted before", where=f"job {job_id}", hint="choose another id")
+            await asyncio.to_thread(self._copy, job_id, uploaded)
+        names = (*description.input_files, *(each.name for each in description.inputs))
+        complete = description.model_copy(update={"input_files": tuple(dict.fromkeys(names))})
+        return await self._controller.submit(complete, job_id)
+
+    async def _check_uploads(self, description: Description, uploaded: Sequence[Input]) -> None:
+        if description.chirp_url or description.input_dir:
+            hint = "leave chirp_url and input_dir out"
+            raise UsageError("what is uploaded gets its place from us", where="description.input_dir", hint=hint)
+        if not self._controller.settings.http.public_url and self._chirp is None:
+            hint = "set http.public_url or jobs.chirp.folder in controller.toml"
+            raise UsageError("agents have no way to uploaded files", where="description.inputs", hint=hint)
+        for each in uploaded:
+            where = f"description.inputs: {each.name[:80]!r}"
+            if not _NAME.fullmatch(each.name):
+                raise UsageError("no name for an uploaded file", where=where, hint="a plain one, without folder")
+            if not re.fullmatch("[0-9a-f]{64}", each.sha256):
+                raise UsageError("has neither URL nor SHA-256", where=where)
+            if not await asyncio.to_thread(self._files.input(each.sha256).is_file):
+                raise UsageError("was not uploaded", where=where, hint="PUT /api/v1/inputs/SHA256 first")
+
+    def _copy(self, job_id: str, uploaded: Sequence[Input]) -> None:
+        if self._chirp is None:
+            return
+        try:
+            folders.make(self._chirp, job_id)
+            for each in uploaded:
+                folders.put_in(self._chirp, job_id, each.name, self._files.input(each.sha256))
+        except OSError as error:
+            where = str(self._chirp / job_id)
+            raise StoreError(f"the inputs cannot be copied: {error.strerror}", where=where) from error
+
+
+def _check_commands(description: Description) -> None:
+    """Refuse what no agent could run: programs come as input files (references/copilot-protocol.md, section 2.4)."""
+    names = {*description.input_files, *(each.name for each in description.inputs)}
+    for key, name in (("command", description.command), ("validation_script", description.validation_script)):
+        if name not in names and (name or key == "command"):
+            where = f"description.{key}"
+            raise UsageError("is none of the input files", where=where, hint="upload it, or give it by URL")

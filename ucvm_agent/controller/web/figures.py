@@ -1,0 +1,174 @@
+"""`/api/v1/events`, `/feed`, `/summary`, `/throughput`: what happens, and how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from pydantic import Field
+
+from ucvm_agent import __version__
+from ucvm_agent.controller.feed import Change, Missed, NumberedEvent
+from ucvm_agent.controller.model import Job, Machine, Record, Summary, Throughput
+from ucvm_agent.controller.web.live import MEDIA, Streams
+from ucvm_agent.controller.web.operation import API, Asked, Content, Nothing, Operation
+from ucvm_agent.events import Event
+
+if TYPE_CHECKING:
+    from ucvm_agent.controller.controller import Controller
+
+PAGE = 500
+"""Events that are read from the ledger at once."""
+
+
+class EventQuery(Record):
+    """Which events."""
+
+    vm: str = ""
+    limit: int = Field(100, ge=1, le=1000)
+    after: int = Field(0, ge=0, description="number of an event; 0 = the last ones")
+
+
+class FollowQuery(Record):
+    """Which events to follow."""
+
+    vm: str = ""
+    after: int | None = Field(None, ge=0, description="number of the last event that is known; none = only new ones")
+
+
+class Entry(Record):
+    """An event, and its number in the ledger."""
+
+    number: int
+    event: Event
+
+
+class Entries(Record):
+    """Events, in order."""
+
+    events: tuple[Entry, ...]
+
+
+class Overview(Summary):
+    """The fleet and the queue in figures.
+
+    Arguments:
+        controller: its name among the controllers of its account.
+        connected: whether it has a session with the XMPP server.
+    """
+
+    controller: str
+    version: str
+    connected: bool
+    time: datetime
+
+
+class SpanQuery(Record):
+    """Which spans of time: so many, up to now."""
+
+    seconds: int = Field(3600, ge=60, le=86400)
+    count: int = Field(24, ge=1, le=500)
+
+
+class Spans(Record):
+    """What has ended in each span of time; the last one is not over."""
+
+    spans: tuple[Throughput, ...]
+
+
+class FigureRoutes:
+    """The operations that only look."""
+
+    def __init__(self, controller: Controller, streams: Streams) -> None:
+        self._controller = controller
+        self._ledger = controller.ledger
+        self._streams = streams
+
+    def operations(self) -> list[Operation]:
+        """All of them."""
+        events = f"{API}/events"
+        follow = Content(MEDIA, {"event": Entry})
+        feed = Content(MEDIA, {"job": Job, "vm": Machine, "event": Entry, "missed": Nothing})
+        return [
+            Operation("GET", f"{API}/summary", "Count all", self.summary, Overview),
+            Operation("GET", f"{API}/throughput", "Count what has ended", self.throughput, Spans, SpanQuery),
+            Operation("GET", events, "List events", self.events, Entries, EventQuery),
+            Operation("GET", f"{events}/follow", "Follow events", self.follow, follow, FollowQuery),
+            Operation("GET", f"{API}/feed", "Follow whatever changes", self.feed, feed),
+        ]
+
+    async def summary(self, _: Asked[Nothing, Nothing]) -> Overview:
+        """Return the figures."""
+        summary = await self._ledger.summary()
+        return Overview(
+            **summary.model_dump(),
+            controller=self._controller.settings.name,
+            version=__version__,
+            connected=self._controller.connected,
+            time=datetime.now(UTC),
+        )
+
+    async def throughput(self, asked: Asked[SpanQuery, Nothing]) -> Spans:
+        """Return what has ended in spans that begin at full hours, or full seconds of whatever they last."""
+        now, seconds = datetime.now(UTC), asked.query.seconds
+        last = int(now.timestamp()) // seconds * seconds
+        since = datetime.fromtimestamp(last, UTC) - timedelta(seconds=seconds * (asked.query.count - 1))
+        return Spans(spans=tuple(await self._ledger.throughput(since=since, now=now, seconds=seconds)))
+
+    async def events(self, asked: Asked[EventQuery, Nothing]) -> Entries:
+        """Return events."""
+        query = asked.query
+        found = await self._ledger.events(query.vm, limit=query.limit, after=query.after)
+        return Entries(events=tuple(Entry(number=number, event=event) for number, event in found))
+
+    async def follow(self, asked: Asked[FollowQuery, Nothing]) -> web.StreamResponse:
+        """Stream events: those after a number, and then those that come."""
+        async with (
+            self._streams.open(asked.request) as stream,
+            aclosing(self._entries(asked.query.vm, asked.query.after)) as entries,
+        ):
+            async for entry in entries:
+                await stream.send("event", entry, id=entry.number)
+        return stream.response
+
+    async def _entries(self, machine_id: str, after: int | None) -> AsyncGenerator[Entry]:
+        """Yield events without a gap; the feed only tells when it is time to look."""
+        with self._controller.feed.subscribe() as changes:
+            if after is None:
+                last = await self._ledger.events(limit=1)
+                after = last[0][0] if last else 0
+            while True:
+                found = await self._ledger.events(machine_id, limit=PAGE, after=after)
+                for after, event in found:
+                    yield Entry(number=after, event=event)
+                if len(found) < PAGE:
+                    await _news(changes, machine_id, after)
+
+    async def feed(self, asked: Asked[Nothing, Nothing]) -> web.StreamResponse:
+        """Stream whatever changes."""
+        async with self._streams.open(asked.request) as stream:
+            with self._controller.feed.subscribe() as changes:
+                async for change in changes:
+                    match change:
+                        case Job():
+                            await stream.send("job", change)
+                        case Machine():
+                            await stream.send("vm", change)
+                        case NumberedEvent():
+                            await stream.send("event", Entry(number=change.number, event=change.event))
+                        case Missed():
+                            await stream.send("missed", Nothing())
+        return stream.response
+
+
+async def _news(changes: AsyncIterator[Change], machine_id: str, after: int) -> None:
+    """Return when there is an event behind a number."""
+    async for change in changes:
+        match change:
+            case Missed():
+                return
+            case NumberedEvent(number, event) if number > after and machine_id in ("", event.machine_id):
+                return
