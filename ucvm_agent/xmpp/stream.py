@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 import structlog
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream import StanzaBase
+from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 log = structlog.get_logger()
 
@@ -60,6 +61,8 @@ class Stream(ClientXMPP):
         super().__init__(jid, "")
         self._failed = failed
         self._unread = 0
+        self._unsent: list[bytes] = []
+        self._asking = False
         self.enable_direct_tls = False
         self.enable_plaintext = False
         # Neither accept nor refuse a subscription by itself.
@@ -81,9 +84,36 @@ class Stream(ClientXMPP):
         return "stream_management" in self.features
 
     def request_acknowledgement(self) -> None:
-        """Ask the server to acknowledge what was sent so far; it does so only when asked."""
-        if self.managed:
+        """Ask the server to acknowledge what was sent so far; it does so only when asked. One question is for all."""
+        if self.managed and not self._asking:
+            self._asking = True
+            self.loop.call_soon(self._ask)
+
+    def _ask(self) -> None:
+        self._asking = False
+        if not self.managed or not self.transport:
+            return
+        if self.waiting_queue.empty():
+            self.plugin["xep_0198"].request_ack()
+        else:  # behind what it is to cover
             self.send(self.plugin["xep_0198"].stanza.RequestAck(self))
+
+    def send_raw(self, data: str | bytes) -> None:
+        """Send, in one TLS record with all else that is said in this turn of the loop: servers read one at a time.
+
+        Raises:
+            NotConnectedError: there is no connection.
+        """
+        if not self.transport:
+            raise NotConnectedError
+        if not self._unsent:
+            self.loop.call_soon(self._flush)
+        self._unsent.append(data.encode() if isinstance(data, str) else data)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = b"".join(self._unsent), []
+        if self.transport:
+            self.transport.write(unsent)
 
     def fail(self, reason: str, *, lasting: bool = False) -> None:
         """End the stream at once."""
