@@ -61,6 +61,7 @@ class Hostname(Contextualizer[HostnameOptions]):
 
     name = "hostname"
     options = HostnameOptions
+    early = True
     amiconfig = ("hostname",)
 
     def plan(self, options: HostnameOptions, context: Context, system: System) -> Iterable[Action]:

@@ -29,6 +29,7 @@ class SSHKeys(Contextualizer[SSHKeysOptions]):
     name = "ssh_keys"
     options = SSHKeysOptions
     after = ("users",)
+    early = True
     amiconfig = ("rootsshkeys",)
 
     def plan(self, options: SSHKeysOptions, context: Context, system: System) -> Iterable[Action]:

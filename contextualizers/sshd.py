@@ -72,6 +72,7 @@ class SSHD(Contextualizer[SSHDOptions]):
 
     name = "sshd"
     options = SSHDOptions
+    early = True
     amiconfig = ("disablesshpasswdauth",)
 
     def plan(self, options: SSHDOptions, context: Context, system: System) -> Iterable[Action]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent import sources
-from ucvm_agent.cluster.membership import hold_back
 from ucvm_agent.contextualize.apply import Applied, apply
 from ucvm_agent.errors import SourceError
 from ucvm_agent.events import ContextReceived, State
@@ -43,7 +42,7 @@ async def carry_out(
 ) -> Applied:
     """Remember the context, apply the plan, and enter the state that comes of it.
 
-    What waits for keys of the cluster, and what comes after that, is left out, and the state says so.
+    What waits for the network or for keys of the cluster is left out, with what comes after that; the state says so.
 
     Arguments:
         enter: enters a state of the VM for a reason.
@@ -57,7 +56,7 @@ async def carry_out(
     if prepared.found.to_blank:
         await _blank(prepared.found, settings)
     applied = await apply(
-        hold_back(plan) if prepared.missing else plan,
+        prepared.due,
         prepared.system,
         store,
         parallel=settings.contextualize.parallel,

@@ -103,7 +103,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"ucvm-agent {__version__}")
     top.set_defaults(command=daemon)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    _command(commands, "apply", apply, "contextualize once, without the daemon", [everywhere, work])
+    apply_parser = _command(commands, "apply", apply, "contextualize once, without the daemon", [everywhere, work])
+    apply_parser.add_argument("--local", action="store_true", help="only what can be told and done without a network")
     status_parser = _command(commands, "status", status, "tell the state of this machine", [everywhere])
     status_parser.add_argument("--json", action="store_true", help="for programs")
     status_parser.add_argument("--wait", action="store_true", help="until the machine is contextualized")
@@ -170,15 +171,21 @@ def dry_run(arguments: argparse.Namespace) -> int:
     from ucvm_agent.contextualization import prepare
 
     settings = _settings(arguments)
-    found = asyncio.run(_discovered(settings))
+    local = "local" in arguments
+    found = asyncio.run(_discovered(settings, local=local))
+    if found is None:
+        return 0
     with _journal(settings) as journal:
-        shown = prepare(found, settings, journal).preview(journal)
+        shown = prepare(found, settings, journal, early=local).preview(journal)
     print(_rendered(shown, None, arguments), end="")
     return UserDataError.exit_code if shown.errors else 0
 
 
 def apply(arguments: argparse.Namespace) -> int:
-    """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data."""
+    """Contextualize once, and show the plan and how it ended; exit code 5 if an action failed, 3 for bad user-data.
+
+    With --local the rest is the daemon's; where nothing can be told without a network, nothing is done and said.
+    """
     from ucvm_agent.application import carry_out
     from ucvm_agent.contextualization import boot_id, prepare, state_file
     from ucvm_agent.events import State
@@ -187,17 +194,21 @@ def apply(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments)
     path = state_file(settings)
+    local = "local" in arguments
     with lock.hold(path.parent), closing(Store(path, boot_id())) as store, asyncio.Runner() as runner:
-        found = runner.run(_discovered(settings, store))
-        prepared = prepare(found, settings, store)
+        found = runner.run(_discovered(settings, store, local=local))
+        if found is None:
+            return 0
+        prepared = prepare(found, settings, store, early=local)
         shown = prepared.preview(store)
         applied = runner.run(carry_out(prepared, settings, store, store.enter))
-        if prepared.waits_for:
-            store.enter(State.DEGRADED, f"only the daemon waits for {prepared.waits_for}")
+        missing = "" if local else prepared.waits_for
+        if missing:
+            store.enter(State.DEGRADED, f"only the daemon waits for {missing}")
     print(_rendered(shown, applied, arguments), end="")
-    if prepared.waits_for:
-        print(f"ucvm-agent: not all is done: only the daemon waits for {prepared.waits_for}", file=sys.stderr)
-    if applied.failed or prepared.waits_for:
+    if missing:
+        print(f"ucvm-agent: not all is done: only the daemon waits for {missing}", file=sys.stderr)
+    if applied.failed or missing:
         return ActionError.exit_code
     return UserDataError.exit_code if shown.errors else 0
 
@@ -272,26 +283,33 @@ def pair(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _discovered(settings: Settings, store: Store | None = None) -> Found:
+async def _discovered(settings: Settings, store: Store | None = None, *, local: bool = False) -> Found | None:
     """Return what a source has, with all that belongs to it.
 
     Arguments:
         store: remembers what is fetched; a dry run has none.
+        local: do without network; then there may be nothing.
     """
-    from ucvm_agent.contextualization import discover, fall_back, include
+    from ucvm_agent.contextualization import discover_local, include
+
+    found = await (discover_local(settings) if local else _discovered_anywhere(settings))
+    if store is not None and found is not None:
+        from ucvm_agent.cluster.completion import recall
+
+        found = recall(found, store)
+    return found if local or found is None else await include(found, settings, keep=store is not None)
+
+
+async def _discovered_anywhere(settings: Settings) -> Found:
+    from ucvm_agent.contextualization import discover, fall_back
 
     try:
-        found = await discover(settings)
+        return await discover(settings)
     except SourceError:
         instead = await fall_back(settings)
         if instead is None:
             raise
-        found = instead
-    if store is not None:
-        from ucvm_agent.cluster.completion import recall
-
-        found = recall(found, store)
-    return await include(found, settings, keep=store is not None)
+        return instead
 
 
 def _effective(arguments: argparse.Namespace, *, with_context: bool = True) -> Effective[Settings]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent import sources
-from ucvm_agent.cluster.membership import Membership, read_membership, without_premature
+from ucvm_agent.cluster.membership import Membership, hold_back, read_membership, without_premature
 from ucvm_agent.contextualize import registry
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.preview import Preview, preview
@@ -23,7 +23,7 @@ from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.errors import SourceError
 from ucvm_agent.include.gathering import gather
-from ucvm_agent.sources.find import find
+from ucvm_agent.sources.find import find, find_local
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.store import FILE_NAME
 from ucvm_agent.userdata.context import Context, Problem, Severity, parse_key
@@ -54,6 +54,7 @@ class Prepared:
     Arguments:
         membership: of a cluster, if the context says so.
         named: another context, which the context names and which overrules it.
+        early: there is no network yet, so only what needs none is due.
     """
 
     found: Found
@@ -61,10 +62,23 @@ class Prepared:
     plan: Plan
     membership: Membership | None = None
     named: Key | None = None
+    early: bool = False
+
+    @property
+    def due(self) -> Plan:
+        """What of the plan is to be done now."""
+        plan = hold_back(self.plan) if self.missing else self.plan
+        if not self.early:
+            return plan
+        # What is to come may overrule any of it.
+        incomplete = self.named is not None or bool(plan.context.includes)
+        return plan.without(lambda step: incomplete or not step.early)
 
     @property
     def waits_for(self) -> str:
         """What is still to come from elsewhere before all is done, for people; empty if nothing is."""
+        if self.early:
+            return "the network"
         if self.named:
             return "the context of CernVM Online that the user-data names"
         return f"keys of the cluster: {', '.join(sorted(self.missing))}" if self.missing else ""
@@ -80,7 +94,12 @@ class Prepared:
         Arguments:
             journal: of what was done before, if there is one.
         """
-        return preview(self.plan, self.system, journal, source=f"{self.found.source} {self.found.origin}")
+        return preview(
+            self.due if self.early else self.plan,
+            self.system,
+            journal,
+            source=f"{self.found.source} {self.found.origin}",
+        )
 
 
 async def discover(
@@ -100,6 +119,18 @@ async def discover(
     machine = await asyncio.to_thread(Machine.read)
     found = await find(rivals, machine, settings.sources.deadline, on_wait, chosen=sources.chosen(settings))
     return await _added(found, additions)
+
+
+async def discover_local(settings: Settings) -> Found | None:
+    """Return what `discover` will find once there is a network, if that shows before.
+
+    Raises:
+        SettingsError: the settings name a source that does not exist.
+    """
+    rivals, additions = _made(settings, None)
+    machine = await asyncio.to_thread(Machine.read)
+    found = await find_local(rivals, machine, chosen=sources.chosen(settings))
+    return await _added(found, additions) if found else None
 
 
 async def fall_back(settings: Settings, remembered: Found | None = None) -> Found | None:
@@ -186,11 +217,12 @@ async def include(found: Found, settings: Settings, *, keep: bool) -> Found:
     return await gather(found, settings, state_file(settings).parent / INCLUDES, keep=keep)
 
 
-def prepare(found: Found, settings: Settings, journal: Journal | None = None) -> Prepared:
+def prepare(found: Found, settings: Settings, journal: Journal | None = None, *, early: bool = False) -> Prepared:
     """Decode the user-data and plan what it asks for; changes nothing.
 
     Arguments:
         journal: of what was done before, if there is one; it remembers the keys of the cluster.
+        early: there is no network yet.
 
     Raises:
         UserDataError: it cannot be used at all.
@@ -204,7 +236,7 @@ def prepare(found: Found, settings: Settings, journal: Journal | None = None) ->
     named = _named(found, context)
     problems = [*loaded.problems, *_notes(context, named)]
     plan = make_plan(context, system, loaded.contextualizers, problems, disabled=loaded.disabled)
-    return Prepared(found, system, without_premature(plan) if membership else plan, membership, named)
+    return Prepared(found, system, without_premature(plan) if membership else plan, membership, named, early)
 
 
 def _named(found: Found, context: Context) -> Key | None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.sources.base import Candidate, Found, Source
-from ucvm_agent.sources.find import find, judge, tiers
+from ucvm_agent.sources.find import find, find_local, judge, tiers
 from ucvm_agent.sources.machine import Machine
 
 MACHINE = Machine()
@@ -234,3 +234,45 @@ async def test_no_source_is_an_error_with_a_hint() -> None:
     with pytest.raises(SourceAbsent) as absent:
         await find([], MACHINE, 60)
     assert absent.value.hint
+
+
+def here(name: str, rank: int, likely: bool | None = None) -> Site:
+    """Return a source that needs no network."""
+    site = Site(name, rank, likely)
+    site.local = True
+    return site
+
+
+def broken(site: Site, error: SourceError) -> Site:
+    def fail() -> Found:
+        raise error
+
+    site.behave = fail
+    return site
+
+
+@pytest.mark.parametrize(
+    ("contestants", "winner"),
+    [
+        ([here("disk", 20), Site("cloud", 50)], "disk"),
+        ([Site("cloud", 10), here("disk", 20)], None),
+        ([here("disk", 20), Site("cloud", 50, likely=True)], None),
+        ([here("disk", 90, likely=True), Site("cloud", 10)], "disk"),
+        ([broken(here("disk", 20), SourceAbsent("no")), Site("cloud", 50)], None),
+        ([broken(here("disk", 20), SourceAbsent("no")), here("other", 30), Site("cloud", 50)], "other"),
+        ([broken(here("disk", 20, likely=True), SourceAbsent("no")), here("other", 30)], "other"),
+        ([broken(here("disk", 20, likely=True), SourceUnavailable("not yet")), here("other", 30)], None),
+        ([broken(here("disk", 20), SourceRefused("no")), Site("cloud", 50)], None),
+        ([], None),
+    ],
+)
+async def test_without_a_network_only_a_sure_winner_is_taken(
+    contestants: list[Source], winner: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the search with a network would prefer must not show later; the network is never asked."""
+    monkeypatch.setattr("ucvm_agent.sources.find.LOCAL_SECONDS", 0.2)
+    found = await find_local(contestants, MACHINE)
+    assert (found.source if found else None) == winner
+    assert not any(site.asked for site in contestants if isinstance(site, Site) and not site.local)
+    if winner is not None:
+        assert (await find(contestants, MACHINE, 60)).source == winner

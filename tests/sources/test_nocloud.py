@@ -100,6 +100,23 @@ def test_what_kernel_and_firmware_name(machine: Machine, values: dict[str, str] 
     assert (named.values if named else None) == values
 
 
+@pytest.mark.parametrize(
+    ("machine", "settings", "local"),
+    [
+        (Machine(), {}, True),
+        (kernel("ds=nocloud;s=/seed/"), {}, True),
+        (kernel("ds=nocloud;s=https://seeds.example.org/"), {}, False),
+        (Machine(), {"seed": "https://seeds.example.org/"}, False),
+        (Machine(), {"seed": "https://seeds.example.org/", "device": "/dev/sr0"}, True),
+    ],
+)
+def test_only_a_seed_at_a_url_needs_the_network(machine: Machine, settings: dict[str, str], local: bool) -> None:
+    """All others can be read before there is one."""
+    source = Source(NoCloud.model_validate(settings))
+    source.candidate(machine)
+    assert source.local is local
+
+
 async def test_seed_refers_to_another(tmp_path: Path) -> None:
     """What the first says itself stays."""
     there = put(tmp_path / "there", SEED | {"meta-data": b"instance-id: there\nlocal-hostname: there"})

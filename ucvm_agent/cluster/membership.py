@@ -81,20 +81,7 @@ def _block(context: Context, key: str) -> str:
 
 def hold_back(plan: Plan) -> Plan:
     """Leave out of a plan what waits for keys of the cluster, and what is to come after that."""
-    held: set[int] = set()
-    for number, step in enumerate(plan.steps):
-        if _mentions(step.action, plan.context.missing) or not held.isdisjoint((*step.waits_for, *step.needs)):
-            held.add(number)
-    numbers = {old: new for new, old in enumerate(sorted(set(range(len(plan.steps))) - held))}
-    steps = tuple(
-        replace(
-            plan.steps[old],
-            waits_for=tuple(numbers[each] for each in plan.steps[old].waits_for),
-            needs=tuple(numbers[each] for each in plan.steps[old].needs),
-        )
-        for old in numbers
-    )
-    return replace(plan, steps=steps)
+    return plan.without(lambda step: _mentions(step.action, plan.context.missing))
 
 
 def _mentions(action: Action, keys: Iterable[str]) -> bool:

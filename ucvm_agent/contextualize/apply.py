@@ -166,7 +166,7 @@ class _Run:
 
     def _tidy_up(self) -> None:
         """Remove what commands of earlier contexts left, but not the results of those that were interrupted."""
-        kept = {step.key for step in self.plan.steps} | self.store.interrupted()
+        kept = {step.key for step in self.plan.steps} | self.plan.left_out | self.store.interrupted()
         try:
             for folder in (self.runs, self.system.files.real(SCRIPTS)):
                 prune(folder, kept)

@@ -97,6 +97,8 @@ class Contextualizer(ABC, Generic[O]):
             ignored, and `*` stands for all others. They order only: a failed action stops just those that
             need what it provides.
         frequency: how often its actions are done; an action may overrule it.
+        early: its actions need nothing but local file systems: no network, no service, no account that is made by
+            others. They may be done before the network is set up, where the user-data are local.
         amiconfig: names of the amiconfig plugins that it stands for, so that `[amiconfig] disabled_plugins`
             switches it off (references/amiconfig.md, section 4).
     """
@@ -106,6 +108,7 @@ class Contextualizer(ABC, Generic[O]):
     after: ClassVar[tuple[str, ...]] = ()
     before: ClassVar[tuple[str, ...]] = ()
     frequency: ClassVar[Frequency] = Frequency.INSTANCE
+    early: ClassVar[bool] = False
     amiconfig: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import structlog
 
 from ucvm_agent.contextualize.actions import Action
-from ucvm_agent.contextualize.base import Contextualizer, Refusal
+from ucvm_agent.contextualize.base import Contextualizer, Refusal, SecretReference
 from ucvm_agent.contextualize.options import Options, model_keys, read_options, remark, unread
 from ucvm_agent.contextualize.order import order_actions, order_contextualizers
 from ucvm_agent.contextualize.redaction import describe, trace
@@ -35,6 +35,7 @@ class Step:
         key: by which the journal knows it again, in the next run and for the next context.
         waits_for: positions in the plan of what has to end first, well or badly.
         needs: those of them without which this cannot be done.
+        early: whether it can be done before there is a network.
     """
 
     contextualizer: str
@@ -43,6 +44,7 @@ class Step:
     key: str
     waits_for: tuple[int, ...] = ()
     needs: tuple[int, ...] = ()
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,30 @@ class Plan:
     Arguments:
         steps: in an order in which they could be done one by one: each waits only for ones before it.
         problems: those of the context and those found since, in the order of the text.
+        left_out: keys of steps that are not done yet, see `without`.
     """
 
     context: Context
     steps: tuple[Step, ...]
     problems: tuple[Problem, ...]
+    left_out: frozenset[str] = frozenset()
+
+    def without(self, unwanted: Callable[[Step], bool]) -> Plan:
+        """Leave out some steps, and all that is to come after them."""
+        out: set[int] = set()
+        for number, step in enumerate(self.steps):
+            if unwanted(step) or not out.isdisjoint((*step.waits_for, *step.needs)):
+                out.add(number)
+        numbers = {old: new for new, old in enumerate(sorted(set(range(len(self.steps))) - out))}
+        steps = tuple(
+            replace(
+                self.steps[old],
+                waits_for=tuple(numbers[each] for each in self.steps[old].waits_for),
+                needs=tuple(numbers[each] for each in self.steps[old].needs),
+            )
+            for old in numbers
+        )
+        return replace(self, steps=steps, left_out=self.left_out | {self.steps[old].key for old in out})
 
 
 def make_plan(
@@ -140,9 +161,15 @@ def _arrange(
             key=keys[slot.number],
             waits_for=slot.waits_for,
             needs=slot.needs,
+            early=wanted[slot.number][0].early and not _needs_secret(actions[slot.number]),
         )
         for slot in order_actions(actions, owners, earlier, system)
     )
+
+
+def _needs_secret(action: Action) -> bool:
+    """Whether something of it is kept elsewhere, and has to be fetched."""
+    return any(isinstance(getattr(action, each.name), SecretReference) for each in fields(action))
 
 
 def _keys(owners: Sequence[str], actions: Sequence[Action]) -> list[str]:

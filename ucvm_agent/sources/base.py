@@ -131,6 +131,8 @@ class Source(ABC):
     are waited for. Otherwise the first question is a short probe."""
     asker: Asker | None = None
     """Set by whoever makes it: how to ask the controllers; None = the settings name none."""
+    local: bool = False
+    """Whether it answers without any network, and so before there is one; `candidate` may set it, too."""
     reached: bool = False
     """Set by `fetch` when the other end has shown itself to be this platform, however long the rest takes."""
 

@@ -28,6 +28,7 @@ class Source(base.Source):
 
     name = "bootloader"
     rank = 12
+    local = True
 
     def __init__(self, settings: Bootloader) -> None:
         self._folder = Path(settings.context)

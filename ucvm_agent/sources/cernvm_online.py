@@ -72,6 +72,7 @@ class Source(base.Source):
         """Say whether there is anything to go by."""
         try:
             if self._folder is not None and (self._folder / PAIRED).exists():
+                self.local = True
                 return Candidate(True, "a context was paired with this machine")
         except PermissionError:
             return Candidate(None, "only root may see whether a context was paired")

@@ -44,6 +44,7 @@ class Source(base.Source):
 
     name = "configdrive"
     rank = 20
+    local = True
 
     def __init__(self, settings: ConfigDrive) -> None:
         self._device = settings.device

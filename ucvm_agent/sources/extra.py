@@ -41,6 +41,7 @@ class Source(base.Source):
     name = "extra"
     rank = 90
     adds = True
+    local = True
 
     def __init__(self, settings: Extra) -> None:
         self._device = settings.device

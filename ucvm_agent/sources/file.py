@@ -43,6 +43,7 @@ class Source(base.Source):
 
     name = "file"
     rank = 10
+    local = True
 
     def __init__(self, settings: File) -> None:
         self._path = settings.path

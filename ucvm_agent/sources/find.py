@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from operator import attrgetter
 
 import structlog
 
@@ -18,6 +20,9 @@ from ucvm_agent.sources.machine import Machine
 from ucvm_agent.sources.race import Race, crashed
 
 log = structlog.get_logger()
+
+LOCAL_SECONDS = 5.0
+"""How long `find_local` waits: the boot waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,24 @@ async def find(
                 hint="`ucvm-agent sources` shows each of them",
             )
     raise _none_at_all(races)
+
+
+async def find_local(sources: Sequence[Source], machine: Machine, *, chosen: bool = False) -> Found | None:
+    """Return what `find` would return whatever a network brings; None if that does not show without one.
+
+    Asked are the sources that need no network, up to the first that needs one.
+
+    Arguments:
+        chosen: as for `find`.
+    """
+    for tier in tiers(await asyncio.to_thread(judge, sources, machine, chosen=chosen)):
+        local = list(takewhile(attrgetter("local"), (contender.source for contender in tier)))
+        race = Race(local)
+        if found := await race.run(LOCAL_SECONDS):
+            return found
+        if not race.over or len(local) < len(tier):
+            break
+    return None
 
 
 def judge(sources: Sequence[Source], machine: Machine, *, chosen: bool = False) -> list[Contender]:

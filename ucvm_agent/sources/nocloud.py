@@ -50,6 +50,7 @@ class Source(base.Source):
     def candidate(self, machine: Machine) -> Candidate:
         """Go by what kernel, firmware and settings name, by seed folders and by the label of a volume."""
         self._machine = machine
+        self.local = not self._place(read_named(machine)).startswith(HTTP)
         if self._settings.device:
             return WANTED.candidate((), self._settings.device)
         if named := read_named(machine):
@@ -91,11 +92,16 @@ class Source(base.Source):
             async for found in poll(self, pause):
                 yield found
 
+    def _place(self, named: Named | None) -> str:
+        """Return the folder or the URL of the seed; empty if none is named."""
+        if self._settings.device:
+            return ""
+        return (named.values.get("seedfrom", "") if named else "") or self._settings.seed
+
     async def _seed(self, machine: Machine, named: Named | None) -> Seed:
         if self._settings.device:
             return (await search(WANTED, _read_volume, self._settings.device)).content
-        place = named.values.get("seedfrom", "") if named else ""
-        if place := place or self._settings.seed:
+        if place := self._place(named):
             return await read_seed(place, allow_insecure=self._settings.allow_insecure_seed)
         for folder in FOLDERS:
             try:

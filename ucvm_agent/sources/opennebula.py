@@ -31,6 +31,7 @@ class Source(base.Source):
 
     name = "opennebula"
     rank = 22
+    local = True
 
     def __init__(self, settings: OpenNebula) -> None:
         self._device = settings.device

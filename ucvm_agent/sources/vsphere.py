@@ -45,6 +45,7 @@ class Source(base.Source):
 
     name = "vsphere"
     rank = 24
+    local = True
 
     def __init__(self, settings: VSphere, environment: Mapping[str, str] | None = None) -> None:
         self._device = settings.device

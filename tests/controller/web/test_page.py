@@ -21,7 +21,7 @@ from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.model import Description, Result
 from ucvm_agent.controller.web.site import open_site
 from ucvm_agent.copilot.messages import JobOutput, TailJob
-from ucvm_agent.events import AnyBody, ActionEnded, JobChanged, JobPhase, State, StateChanged
+from ucvm_agent.events import ActionEnded, AnyBody, JobChanged, JobPhase, State, StateChanged
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 
