@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contextualizers.agent import Agent
 from contextualizers.bootloader import Bootloader
 from contextualizers.cernvm import CernVM
 from contextualizers.certificates import Certificates
@@ -32,6 +33,7 @@ from ucvm_agent.userdata.context import Severity
 from ucvm_agent.userdata.decode import decode
 
 ALL: list[Contextualizer[Any]] = [
+    Agent(),
     Bootloader(),
     CernVM(),
     Certificates(),

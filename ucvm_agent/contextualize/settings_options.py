@@ -22,7 +22,7 @@ Tables = dict[str, dict[str, Any]]
 
 
 class SettingsOptions(Options):
-    """The base of options that are settings; `settings_options` adds the fields."""
+    """The base of options that are settings; `settings_options` adds the fields. Fields of its own have `Reads`."""
 
     @property
     def given(self) -> Tables:

@@ -66,9 +66,10 @@ class WriteSettings(Action):
     def preview(self, system: System) -> Change:
         """See `Action.preview`: a unified diff with the secrets masked."""
         change = self._file().preview(system)
-        if HIDDEN not in change.diff:
-            return change
         before = system.read(CONTEXT_FILE)
+        unreadable = before is None and system.status(CONTEXT_FILE) is not None
+        if unreadable or HIDDEN not in change.diff:
+            return change
         shown = None if before is None else _masked(before)
         difference = content_difference(CONTEXT_FILE, shown, _masked(self.content)) or ONLY_SECRETS
         return replace(change, diff=change.diff.replace(HIDDEN, difference))
