@@ -16,8 +16,10 @@ from ucvm_agent.attendance import Work, metered, monitored, operated
 if TYPE_CHECKING:
     from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.copilot.post import Post
+    from ucvm_agent.copilot.secure import Consumer
+    from ucvm_agent.copilot.ticketing import Ticketing
     from ucvm_agent.jobs.worker import Worker
-    from ucvm_agent.settings import Settings
+    from ucvm_agent.settings import Jobs, Settings
     from ucvm_agent.sources.base import Found
     from ucvm_agent.store.store import Store
     from ucvm_agent.xmpp.client import Connection
@@ -35,6 +37,7 @@ class Counterparts:
     post: Post | None = None
     worker: Worker | None = None
     attended: tuple[Work, ...] = ()
+    ticketing: Ticketing | None = None
 
     @asynccontextmanager
     async def posting(self) -> AsyncIterator[None]:
@@ -48,8 +51,16 @@ class Counterparts:
     def works(self) -> Iterator[Work]:
         """Yield what is to be done until cancelled, each by itself."""
         if self.worker is not None:
-            yield self.worker.run
+            yield self._work_for_managers
         yield from self.attended
+
+    async def _work_for_managers(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            if self.ticketing is not None:
+                group.create_task(self.ticketing.run())
+                await self.ticketing.ready.wait()
+            if self.worker is not None:
+                group.create_task(self.worker.run())
 
 
 async def reach(
@@ -77,7 +88,19 @@ async def reach(
 
     verifier = Verifier(settings.xmpp, connection.jid, store.pins)
     accounts = {bare(controller) for controller in settings.xmpp.controllers}
-    post = Post(connection, accepts=lambda account: account in accounts, verifier=verifier, letters=store.letters)
+    secure = await asyncio.to_thread(make_consumer, settings.jobs)
+    post = Post(
+        connection,
+        accepts=lambda account: account in accounts,
+        verifier=verifier,
+        secure=secure,
+        letters=store.letters,
+    )
+    ticketing = None
+    if secure is not None:
+        from ucvm_agent.copilot.ticketing import Ticketing
+
+        ticketing = Ticketing(post, secure, settings.jobs.secure.key_manager, settings.jobs.secure.credential)
     worker = None
     if settings.jobs.enabled and accounts:
         from ucvm_agent.jobs.worker import Worker
@@ -95,4 +118,18 @@ async def reach(
     last = await asyncio.to_thread(store.last_context)
     newest = last.metadata.sequence if last else 0
     renewal.controllers = Controllers(connection, settings.xmpp, card, verifier, newest=newest)
-    return Counterparts(renewal.controllers, post, worker, attended)
+    return Counterparts(renewal.controllers, post, worker, attended, ticketing)
+
+
+def make_consumer(jobs: Jobs) -> Consumer | None:
+    """Return our side of the original's secure mode, if the settings want it; may block.
+
+    Raises:
+        SettingsError: the keys cannot be read.
+    """
+    if not jobs.enabled or jobs.secure.public_keys_file is None:
+        return None
+    from ucvm_agent.copilot.public_keys import read_public_keys
+    from ucvm_agent.copilot.secure import Consumer
+
+    return Consumer(read_public_keys(jobs.secure.public_keys_file), jobs.secure.key_manager)

@@ -290,6 +290,16 @@ class Http(Section):
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
 
 
+class Secure(Section):
+    """`[jobs.secure]`: the encryption of original Co-Pilot job managers; old: TLS and signatures are better."""
+
+    public_keys_file: Path | None = Field(
+        None, description="file of public keys by JID, as the original has it; encrypts all that is said of jobs"
+    )
+    key_manager: str = Field("", description="JID of who gives tickets; empty = there is none")
+    credential: SecretStr = Field(SecretStr(""), description="what the key manager wants to see")
+
+
 class Jobs(Section):
     """`[jobs]`: the jobs of Co-Pilot, and how each of them runs by itself; a limit of 0 is none."""
 
@@ -328,6 +338,7 @@ class Jobs(Section):
     disk_limit: int = Field(20 * 1024**3, ge=0, description="bytes in the folder of a job")
     output_limit: int = Field(64 * 1024**2, ge=1, description="bytes that are kept of each of stdout and stderr")
     archive_limit: int = Field(2 * 1024**3, ge=1, description="bytes of the files that go into a job's archive")
+    secure: Secure = Secure()
 
 
 def _tokens(items: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from ucvm_agent import attendance, sources
+from ucvm_agent.counterparts import make_consumer
 from ucvm_agent.errors import SettingsError
 from ucvm_agent.layers import Effective
 from ucvm_agent.report.reporters import make_reporters
@@ -43,7 +44,8 @@ def read_usable(load: Load) -> Effective[Settings]:
 
 
 def _check(settings: Settings) -> None:
-    """Raise `SettingsError` for what only the rooms can tell: a source or a JID that cannot be one."""
+    """Raise `SettingsError` for what only the rooms can tell: a source, a JID or a key that cannot be one."""
     sources.make_all(settings)
     make_reporters(settings, machine_id="")
+    make_consumer(settings.jobs)
     attendance.check(settings)

@@ -17,7 +17,7 @@ from tests.copilot.test_cipher import AES, PASSPHRASE, SEALED
 from tests.copilot.test_stanza import hashes, texts
 from ucvm_agent.copilot.cipher import encrypt
 from ucvm_agent.copilot.public_keys import PublicKeys
-from ucvm_agent.copilot.secure import MAX_PEERS, NO_TICKET, Consumer, Provider, answer, seal, unseal
+from ucvm_agent.copilot.secure import MAX_PEERS, NO_TICKET, Consumer, Provider, seal, unseal
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
 from ucvm_agent.copilot.tickets import Ticket, issue
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused, TicketRefused
@@ -99,7 +99,7 @@ def test_each_account_has_a_session_key_of_its_own(manager: Pair, key_manager: P
 def test_what_is_never_encrypted_passes(consumer: Consumer, provider: Provider) -> None:
     """Acknowledgements and complaints; the original choked on the first."""
     ack = Envelope(to=JM, ack="1")
-    complaint = Envelope(id="4", to=AGENT, content=answer(MessageRefused("Could not decrypt the message")))
+    complaint = Envelope(id="4", to=AGENT, content=provider.answer(MessageRefused("Could not decrypt the message")))
     for side in (consumer, provider):
         assert side.wrap(ack) == ack
         assert side.unwrap(replace(ack, sender=AGENT)).ack == "1"
@@ -205,7 +205,7 @@ def test_the_whole_conversation_with_a_key_manager(manager: Pair, key_manager: P
     assert consumer.needs_ticket(now[0])
     with pytest.raises(TicketRefused, match="expired") as caught:
         jobs.unwrap(sent(consumer.wrap(want())))
-    told = consumer.unwrap(sent(jobs.wrap(Envelope(id="6", to=AGENT, content=answer(caught.value))), JM))
+    told = consumer.unwrap(sent(jobs.wrap(Envelope(id="6", to=AGENT, content=jobs.answer(caught.value))), JM))
     assert told.info == {"command": "error", "errorString": "The ticket has expired"}
 
 

@@ -46,12 +46,14 @@ class Infrastructure:
     Arguments:
         folder: every user may pass through it.
         agents: not started yet; the first has the account `vm1`.
+        secure: settings of the original's secure mode, for agents and for controllers; empty = it is off.
     """
 
     folder: Path
     prosody: Prosody
     chirp: Chirp
     agents: list[Daemon] = field(default_factory=list)
+    secure: tuple[Mapping[str, object], Mapping[str, object]] = ({}, {})
 
     @classmethod
     @asynccontextmanager
@@ -61,7 +63,7 @@ class Infrastructure:
         names = [f"vm{number}" for number in range(1, agents + 1)]
         try:
             async with AsyncExitStack() as stack:
-                prosody = Prosody(folder / "prosody", dict.fromkeys(("jm", "mon", *names), "pw"))
+                prosody = Prosody(folder / "prosody", dict.fromkeys(("jm", "km", "mon", *names), "pw"))
                 await stack.enter_async_context(prosody)
                 chirp = await stack.enter_async_context(Chirp(folder / "chirp"))
                 made = cls(folder, prosody, chirp)
@@ -95,7 +97,7 @@ class Infrastructure:
             xmpp=account,
             jobs={**QUICK, **jobs},
             sources={"names": ["file"], "deadline": 1.0},
-            **{"sources.file": {"path": str(user_data)}},
+            **{"sources.file": {"path": str(user_data)}, "jobs.secure": self.secure[0]},
         )
 
     def controller(self, instance: str = "alpha", redis: str = "", **jobs: object) -> Serving:
@@ -119,7 +121,12 @@ class Infrastructure:
             "xmpp": account | {"port": self.prosody.port, "ca_file": self.prosody.ca_file},
             "http": {"listen": ""},
             "monitor": {"jid": self.prosody.jid("mon")},
-            "jobs": {"lease_seconds": LEASE_SECONDS, "chirp": self.chirp_settings, **jobs},
+            "jobs": {
+                "lease_seconds": LEASE_SECONDS,
+                "chirp": self.chirp_settings,
+                "secure": self.secure[1],
+                **jobs,
+            },
         }
         async with open_controller(Settings.model_validate(given)) as controller:
             task = asyncio.create_task(controller.run())

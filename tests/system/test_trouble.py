@@ -34,6 +34,14 @@ async def reported(controller: Controller, phase: JobPhase) -> None:
                 await anext(changes)
 
 
+async def noted(controller: Controller, part: str) -> None:
+    """Return when a machine has told an operator of something."""
+    with controller.feed.subscribe() as changes:
+        async with asyncio.timeout(PATIENCE):
+            while not any(part in event.model_dump_json() for _, event in await controller.ledger.events(limit=1000)):
+                await anext(changes)
+
+
 async def in_state(controller: Controller, state: State, reason: str = "") -> Machine:
     """Return the machine that says that it is in a state for a reason."""
     with controller.feed.subscribe() as changes:

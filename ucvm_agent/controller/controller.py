@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,7 +25,7 @@ from ucvm_agent.controller.fleet import Fleet
 from ucvm_agent.controller.manager import Manager
 from ucvm_agent.controller.model import Description, Job
 from ucvm_agent.controller.orders import Orders
-from ucvm_agent.controller.settings import Settings
+from ucvm_agent.controller.settings import Secure, Settings
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.signature import Signer
 from ucvm_agent.copilot.signing_key import load_or_make
@@ -33,6 +34,9 @@ from ucvm_agent.notify import Notify
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 from ucvm_agent.xmpp.client import Connection
+
+if TYPE_CHECKING:
+    from ucvm_agent.copilot.secure import Provider
 
 log = structlog.get_logger()
 
@@ -140,7 +144,9 @@ async def open_controller(settings: Settings) -> AsyncIterator[Controller]:
         await ledger.open()
         try:
             await _check_key(ledger, account, signer.public)
-            post = Post(connection, accepts=Acceptance(settings), signer=signer, letters=store.letters)
+            secure = await asyncio.to_thread(_provider, settings.jobs.secure)
+            accepts = Acceptance(settings)
+            post = Post(connection, accepts=accepts, signer=signer, secure=secure, letters=store.letters)
             yield Controller(settings, ledger, connection, post)
         finally:
             await ledger.close()
@@ -152,6 +158,27 @@ async def _check_key(ledger: Ledger, account: str, key: str) -> None:
     if common != key:
         hint = "give all controllers the same key_file, or name all keys in xmpp.controller_keys of the agents"
         log.warning("another controller of this account signs by another key", account=account, key=common, hint=hint)
+
+
+def _provider(settings: Secure) -> Provider | None:
+    """Return our side of the original's secure mode, if the settings want it; may block.
+
+    Raises:
+        SettingsError: a key cannot be used, or is not there.
+    """
+    if settings.private_key_file is None:
+        return None
+    from ucvm_agent.copilot.public_keys import read_private_key, read_public_keys
+    from ucvm_agent.copilot.secure import Provider
+
+    key_manager = None
+    if settings.key_manager:
+        keys = read_public_keys(settings.public_keys_file) if settings.public_keys_file else None
+        key_manager = keys.find(settings.key_manager) if keys else None
+        if key_manager is None:
+            hint = "jobs.secure.public_keys_file has to hold it"
+            raise SettingsError("the key of the key manager is not known", where="jobs.secure.key_manager", hint=hint)
+    return Provider(read_private_key(settings.private_key_file), key_manager)
 
 
 def make_ledger(settings: Settings) -> Ledger:

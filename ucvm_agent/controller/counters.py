@@ -13,7 +13,7 @@ from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.copilot.messages import AnyMessage, ReportDuration, ReportEvent, ReportValue
 from ucvm_agent.copilot.post import Post
-from ucvm_agent.errors import DeliveryDelayed, LedgerError
+from ucvm_agent.errors import DeliveryError, LedgerError
 
 log = structlog.get_logger()
 
@@ -75,5 +75,5 @@ class Counters:
             return
         try:
             self._post.send(self._monitor.jid, message, noack=True)
-        except DeliveryDelayed as error:
+        except DeliveryError as error:
             log.debug("the monitor was not told", reason=error.message)

@@ -23,6 +23,14 @@ class Chirp(Section):
     done_dir: Path | None = Field(None, description="where the archives of jobs that have ended go; empty = nowhere")
 
 
+class Secure(Section):
+    """`[jobs.secure]`: the encryption of original Co-Pilot agents; old: TLS and signatures are better."""
+
+    private_key_file: Path | None = Field(None, description="our RSA key, PEM; encrypts all that is said of jobs")
+    key_manager: str = Field("", description="JID of who gives tickets; empty = nobody needs one")
+    public_keys_file: Path | None = Field(None, description="file of public keys by JID, with the key manager's")
+
+
 class Jobs(Section):
     """`[jobs]`: how jobs are handed out."""
 
@@ -36,6 +44,7 @@ class Jobs(Section):
     cooldown_seconds: float = Field(60.0, ge=0, description="between two questions of an original agent; else: sleep")
     require_file: str = Field("", description="path that has to exist where a job is to run")
     chirp: Chirp = Chirp()
+    secure: Secure = Secure()
 
 
 class Http(Section):

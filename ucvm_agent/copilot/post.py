@@ -10,7 +10,8 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 from xml.etree.ElementTree import Element, fromstring, tostring
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 MAX_BYTES = 60_000
 """Largest message: a server ends the stream over a larger one (the strictest in use takes 65,536 bytes)."""
+
+SECURE_GROWTH = 3
+"""How much longer a message may become that is encrypted: three times base64, and its key."""
 
 MAX_ID = 128
 """Longest id, in characters, that is remembered; a UUID has 36."""
@@ -86,6 +90,10 @@ class Secure(Protocol):
         """Decrypt what came; raises MessageRefused."""
         ...
 
+    def answer(self, error: MessageRefused) -> Hash | None:
+        """Return what the sender is told of a message that `unwrap` has refused, if anything."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -94,10 +102,12 @@ class Route:
     Arguments:
         handler: called on the loop, and must not block.
         late: the handler acknowledges the message itself, when it is sure to have it.
+        account: the only one (a bare JID) that may say this; empty = all whose commands count.
     """
 
     handler: Callable[[str, Any, Envelope], None]
     late: bool
+    account: str
 
 
 class Post:
@@ -139,15 +149,18 @@ class Post:
         self._complaints = Complaints()
         connection.listen(self)
 
-    def on(self, kind: type[M], handler: Callable[[str, M, Envelope], None], *, late: bool = False) -> None:
+    def on(
+        self, kind: type[M], handler: Callable[[str, M, Envelope], None], *, late: bool = False, account: str = ""
+    ) -> None:
         """Have a handler act on all messages of a kind.
 
         Arguments:
             handler: called with the sender (a full JID), the message and its envelope, on the loop; must not block.
             late: the message is not acknowledged before the handler, but by it: with `acknowledge`, once nothing can
                 make it forget the message. Until then a repetition comes to the handler as well.
+            account: the only one (a bare JID) that may say this; its other commands do not count for that.
         """
-        self._routes[kind] = Route(handler, late)
+        self._routes[kind] = Route(handler, late, account)
 
     def admit(self, account: str, *kinds: type[Message]) -> None:
         """Let whoever speaks through an account, such as the occupants of a chat room, send these kinds of messages.
@@ -176,15 +189,19 @@ class Post:
         if keep and (noack or self._resending is None):
             raise ValueError("only what is acknowledged can be kept, and only where there are letters")
         envelope = Envelope(id=str(uuid.uuid4()), to=to, noack=noack, content=content)
-        element = message_element(self._secure.wrap(envelope) if self._secure else envelope)
-        stanza = tostring(element, "unicode")
-        if len(stanza.encode()) > MAX_BYTES:
+        stanza = tostring(message_element(envelope), "unicode")
+        if len(stanza.encode()) > (MAX_BYTES if self._secure is None else MAX_BYTES // SECURE_GROWTH):
             raise DeliveryRefused(f"{envelope.command} has {len(stanza)} characters, too many for a message")
         if keep and self._resending is not None:
             self._resending.put(Letter(envelope.id, to, envelope.command, stanza, self._clock()))
         else:
-            self._post(element)
+            self._post(envelope)
         return envelope.id
+
+    def retry(self) -> None:
+        """Send what is kept and could not be sent for another reason than the connection."""
+        if self._resending is not None:
+            self._resending.session_started(resumed=True)
 
     def acknowledge(self, envelope: Envelope) -> None:
         """Acknowledge a message (of a late handler): from now on its repetitions are dropped.
@@ -203,7 +220,7 @@ class Post:
         if envelope.noack:
             return
         try:
-            self._post(message_element(Envelope(to=envelope.sender, ack=envelope.id)))
+            self._post(Envelope(to=envelope.sender, ack=envelope.id))
         except DeliveryDelayed as error:
             log.debug("a message was not acknowledged", to=envelope.sender, reason=error.message)
 
@@ -244,7 +261,7 @@ class Post:
     def _take(self, message: Element, envelope: Envelope, account: str) -> None:
         if not envelope.id or len(envelope.id) > MAX_ID:
             self._complaints.write("a message without a sound id is dropped", account)
-        elif not (self._is_guests(message, envelope, account) or self._accepts(account)):
+        elif not self._may_speak(message, envelope, account):
             self._complaints.write("a stranger's message is dropped", account, sender=envelope.sender)
         elif (account, envelope.id) in self._seen:
             self.acknowledge(envelope)
@@ -253,6 +270,13 @@ class Post:
                 self._act(message, envelope)
             except MessageRefused as error:
                 self._complaints.write("a message is dropped", account, id=envelope.id, reason=str(error))
+
+    def _may_speak(self, message: Element, envelope: Envelope, account: str) -> bool:
+        return (
+            self._accepts(account)
+            or self._is_guests(message, envelope, account)
+            or any(route.account == account for route in self._routes.values())
+        )
 
     def _is_guests(self, message: Element, envelope: Envelope, account: str) -> bool:
         """Return whether somebody says what the guests of an account may."""
@@ -265,7 +289,7 @@ class Post:
             self.acknowledge(envelope)
             return
         if self._secure is not None:
-            envelope = self._secure.unwrap(envelope)
+            envelope = self._decrypt(envelope, self._secure)
         if envelope.info is None:
             raise MessageRefused("its info is no element")
         try:
@@ -274,6 +298,9 @@ class Post:
             self.acknowledge(envelope)
             raise
         route = self._routes.get(type(told)) if told is not None else None
+        account = bare(envelope.sender)
+        if route is not None and not (account == route.account if route.account else self._accepts(account)):
+            raise MessageRefused(f"{envelope.command} is not for it to say")
         stale = self._stale(message, told)
         if route is None or stale or not route.late:
             self.acknowledge(envelope)
@@ -284,6 +311,16 @@ class Post:
         else:
             route.handler(envelope.sender, told, envelope)
 
+    def _decrypt(self, envelope: Envelope, secure: Secure) -> Envelope:
+        """Decrypt a message; a provider tells its sender why that cannot be done."""
+        try:
+            return secure.unwrap(envelope)
+        except MessageRefused as error:
+            if (answer := secure.answer(error)) is not None:
+                with suppress(DeliveryDelayed, DeliveryRefused):
+                    self.forward(envelope.sender, answer, noack=True)
+            raise
+
     def _stale(self, message: Element, told: AnyMessage | None) -> bool:
         written = read_delay(message)
         if written is None or isinstance(told, messages.LASTING):
@@ -293,14 +330,21 @@ class Post:
     # What goes out
 
     def _transmit(self, letter: Letter) -> None:
-        element = fromstring(letter.stanza)  # noqa: S314 - we wrote it
-        if letter.trial:
+        envelope = read_message(fromstring(letter.stanza))  # noqa: S314 - we wrote it
+        if letter.trial and self._secure is None:
             # Whoever it was sent to may be gone, and another one of the account have taken over.
-            element.set("to", bare(letter.recipient))
-        self._post(element)
+            envelope = replace(envelope, to=bare(letter.recipient))
+        try:
+            self._post(envelope)
+        except DeliveryRefused as error:  # a consumer that has said nothing since our start: it may later on
+            log.info("a message cannot be encrypted yet", to=letter.recipient, id=letter.id, reason=error.message)
 
-    def _post(self, element: Element) -> None:
-        """Send an element. Its signature is made anew each time, since it tells when; an acknowledgement has none."""
+    def _post(self, envelope: Envelope) -> None:
+        """Send a message.
+
+        It is encrypted and signed anew each time: keys last as long as a process, and a signature tells when.
+        """
+        element = message_element(self._secure.wrap(envelope) if self._secure else envelope)
         if self._signer is not None and element.get("id"):
             self._signer.sign(element)
         self._connection.send(element)

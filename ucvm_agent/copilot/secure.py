@@ -107,6 +107,9 @@ class Consumer:
             raise MessageRefused(_UNREADABLE, where=envelope.sender)
         return _opened(envelope, session_key)
 
+    def answer(self, error: MessageRefused) -> None:
+        """Say nothing: only providers tell why they have dropped a message."""
+
     def take_ticket(self, envelope: Envelope) -> None:
         """Keep the ticket of a decrypted `storeTicket`.
 
@@ -179,6 +182,11 @@ class Provider:
             raise DeliveryRefused(f"no session key of {envelope.to} is known")
         return replace(envelope, content={"info": seal(_info(envelope), session_key, self._random(SALT_BYTES))})
 
+    def answer(self, error: MessageRefused) -> Hash:
+        """Return the content that tells a consumer why its message was dropped (sections 2.12 and 2.15)."""
+        command = "error" if isinstance(error, TicketRefused) else "security_error"
+        return {"info": {"command": command, "errorString": error.message}}
+
     def _session_key(self, envelope: Envelope) -> bytes:
         text = envelope.content.get("session_key", "")
         try:
@@ -188,12 +196,6 @@ class Provider:
         if len(session_key) != SESSION_KEY_BYTES:
             raise MessageRefused(_UNREADABLE, where=envelope.sender)
         return session_key
-
-
-def answer(error: MessageRefused) -> Hash:
-    """Return the content that tells a consumer why a provider has dropped its message (section 2.12 and 2.15)."""
-    command = "error" if isinstance(error, TicketRefused) else "security_error"
-    return {"info": {"command": command, "errorString": error.message}}
 
 
 def seal(info: Hash, session_key: bytes, salt: bytes) -> str:

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 import structlog
 
 from ucvm_agent.copilot import redirection
-from ucvm_agent.copilot.messages import Error, HaveJob, Message, Redirect, Sleep
+from ucvm_agent.copilot.messages import Error, HaveJob, Message, Redirect, SecurityError, Sleep
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import DeliveryDelayed
 from ucvm_agent.jobs.expectation import Expectations
@@ -97,6 +97,7 @@ class Conversation:
         self._redirected: list[Redirected] = []
         post.on(Sleep, self._on_sleep)
         post.on(Error, self._on_error)
+        post.on(SecurityError, self._on_error)
         post.on(Redirect, self._on_redirect)
         if connection.connected:
             self.online.set()
@@ -157,7 +158,7 @@ class Conversation:
         self._end(sender)  # only questions for jobs: who has one does not sleep (section 3.5)
         self.on_sleep(seconds)
 
-    def _on_error(self, sender: str, error: Error, _: Envelope) -> None:
+    def _on_error(self, sender: str, error: Error | SecurityError, _: Envelope) -> None:
         log.warning("a manager reports an error", manager=sender, reason=error.error_string)
         self._tell(f"{bare(sender)} reports an error: {error.error_string or 'it does not say which'}")
         self.troubled_until = now() + self.settings.retry_seconds
