@@ -10,6 +10,8 @@ import asyncio
 import ssl
 import uuid
 from base64 import b64encode
+from collections.abc import Iterator
+from typing import cast
 from xml.etree.ElementTree import Element, XMLPullParser, tostring
 
 from ucvm_agent.copilot.stanza import MESSAGE, Envelope, message_element, read_message
@@ -91,7 +93,7 @@ class Session:
         await self._ask(HEADER.format(domain=self._domain))
 
     def _begin(self) -> None:
-        self._parser = XMLPullParser(("start", "end"))
+        self._parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
         self._depth = 0
 
     async def _ask(self, text: str) -> Element:
@@ -107,7 +109,7 @@ class Session:
             if not data:
                 raise ConnectionError(f"the server has closed the stream of {self.jid}")
             self._parser.feed(data)
-            for event, element in self._parser.read_events():
+            for event, element in cast(Iterator[tuple[str, Element]], self._parser.read_events()):
                 self._depth += 1 if event == "start" else -1
                 if event == "start" and self._depth == 1:
                     self._root = element

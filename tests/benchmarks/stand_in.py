@@ -20,7 +20,13 @@ from slixmpp.xmlstream.matcher import MatchXPath
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
 
 OFFER: Hash = {"info": {"command": "have_getJob"}}
-JOB: Hash = {"id": "job", "command": "run.sh", "arguments": "1 2 3", "inputFiles": "run.sh###data.root"}
+ORDER: Hash = {
+    "info": {
+        "command": "runJob",
+        "jmJobData": "startedAt=1",
+        "job": {"id": "job", "command": "run.sh", "arguments": "1 2 3", "inputFiles": "run.sh###data.root"},
+    }
+}
 
 
 class StandIn(ClientXMPP):
@@ -44,8 +50,7 @@ class StandIn(ClientXMPP):
         if asked.ack:
             return
         self._post(message_element(Envelope(to=asked.sender, ack=asked.id)))
-        wanted = asked.command == "want_getJob"
-        content = OFFER if wanted else {"info": {"command": "runJob", "job": JOB, "jmJobData": "startedAt=1"}}
+        content = OFFER if asked.command == "want_getJob" else ORDER
         self._post(message_element(Envelope(id=str(uuid.uuid4()), to=asked.sender, content=content)))
 
     def _post(self, message: Element) -> None:

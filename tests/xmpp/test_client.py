@@ -39,6 +39,18 @@ async def test_it_logs_in_and_the_server_acknowledges(connect: Connect, prosody:
             pass
 
 
+async def test_what_is_said_at_once_is_acknowledged_at_once(connect: Connect, prosody: Prosody) -> None:
+    """The server takes many messages over in order, and is asked about all of them together."""
+    async with connect() as (connection, ear):
+        await ear.next("started")
+        names = [f"m{number}" for number in range(50)]
+        for name in names:
+            connection.send(message_to(prosody.jid("jm"), name))
+        taken = [await ear.next("acknowledged") for _ in ["our presence", *names]]
+        assert taken[1:] == names
+    assert 0 < prosody.log_text().count("Received[c2s]: <r ") < 10
+
+
 async def test_a_server_that_we_do_not_trust_gets_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown authority is refused before the password is sent; the reason is plain, and we go on trying."""
     monkeypatch.setattr(client, "LASTING", wait_fixed(0))

@@ -94,7 +94,7 @@ class Stream(ClientXMPP):
         if not self.managed or not self.transport:
             return
         if self.waiting_queue.empty():
-            self.plugin["xep_0198"].request_ack()
+            self.plugin["xep_0198"].request_ack()  # type: ignore[no-untyped-call]  # as slixmpp leaves it
         else:  # behind what it is to cover
             self.send(self.plugin["xep_0198"].stanza.RequestAck(self))
 
