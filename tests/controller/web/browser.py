@@ -90,7 +90,7 @@ class Browser:
 
     async def complaints(self) -> list[str]:
         """Return what the console says since the last time, without what is only noted."""
-        entries = await asyncio.to_thread(self._driver.get_log, "browser")  # type: ignore[no-untyped-call]  # as selenium leaves it
+        entries = await asyncio.to_thread(self._driver.get_log, "browser")
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
     async def _command(self, name: str, arguments: dict[str, Any]) -> Any:
