@@ -45,7 +45,7 @@ TOGETHER = 500
 WARM_UP_SECONDS = 2.0
 PASSWORD = "pw"
 PATIENCE = 60.0
-NETWORK = "network_settings = { nagle = false; read_size = 65536; }"
+EXAMPLE = REPOSITORY / "examples/controller/prosody.cfg.lua"
 JDL = "[ Requirements = true; ]"
 
 Turn = Callable[[Session, str], Awaitable[None]]
@@ -102,6 +102,9 @@ async def take(session: Session, controller: str) -> Envelope:
     who = {"agentHost": session.jid, "machineID": session.jid, "slot": "1", "request": str(uuid.uuid4())}
     session.say(controller, command="getJob", **who, jdl=JDL)
     return await session.answer("runJob")
+
+
+TURNS: dict[str, Turn] = {"pairs": pairs, "direct": direct, "whole": whole}
 
 
 # Who answers
@@ -218,10 +221,11 @@ async def run(kind: str, turn: Turn, agents: int, seconds: float) -> Result:
 
 
 def tune(settings: Path) -> None:
-    """Set up Prosody as examples/controller/prosody.cfg.lua does; and let it not log each stanza."""
+    """Set up Prosody's network as our example does; and let it not log each stanza."""
+    network = next(line for line in EXAMPLE.read_text().splitlines() if line.startswith("network_settings"))
     text = settings.read_text().replace('min = "debug"', 'min = "info"')
     head, mark, tail = text.partition("VirtualHost")
-    settings.write_text(f"{head}{NETWORK}\n{mark}{tail}")
+    settings.write_text(f"{head}{network}\n{mark}{tail}")
 
 
 async def reachable(session: Session, account: str) -> None:
@@ -263,9 +267,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--agents", type=int, nargs="+", default=[1, 100, 1000])
     parser.add_argument("--only", choices=("controller", "stand-in"), help="leave the other one out")
-    parser.add_argument(
-        "--turns", nargs="+", choices=("pairs", "direct", "whole"), default=["pairs", "direct", "whole"]
-    )
+    parser.add_argument("--turns", nargs="+", choices=TURNS, default=list(TURNS))
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
     row(*HEADINGS)
@@ -275,7 +277,7 @@ def main() -> int:
             if arguments.only not in (None, kind) or (kind, turn) == ("stand-in", "whole"):
                 continue
             for agents in arguments.agents:
-                result = asyncio.run(run(kind, globals()[turn], agents, arguments.seconds))
+                result = asyncio.run(run(kind, TURNS[turn], agents, arguments.seconds))
                 kept &= show(kind, turn, agents, result)
     return 0 if kept else 1
 
