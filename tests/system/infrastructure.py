@@ -197,10 +197,11 @@ async def all_ended(controller: Serving, ledger: Ledger, count: int, within: flo
     ended = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
     async with asyncio.timeout(within):
         while True:
+            seen = controller.ended  # before the look: one may end during it
             jobs = [job for status in ended for job in await ledger.jobs(status, limit=count)]
             if len(jobs) == count:
                 return jobs
-            await controller.until_ended(controller.ended + 1)
+            await controller.until_ended(seen + 1)
 
 
 def processes(folder: Path) -> dict[int, str]:
