@@ -44,6 +44,7 @@ ROOMS = {
 
 HEAVY = {
     "aiohttp": {
+        "controller/client.py",
         "controller/web/figures.py",
         "controller/web/files.py",
         "controller/web/guard.py",

@@ -8,6 +8,7 @@ Exit codes:
     4  no source of user-data answered
     5  some action failed, or no plan can be made
     6  the state file cannot be used
+    7  the controller does not answer, or cannot do it now
 """
 
 from __future__ import annotations

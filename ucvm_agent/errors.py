@@ -21,6 +21,7 @@
     ├── LedgerError              what a controller must not forget cannot be kept now   exit 6
     ├── OrderError               a VM could not be told, or does not answer
     ├── CommandRefused           what an operator wants cannot be done; the operator is told
+    ├── ControllerAway           the controller does not answer, or cannot do it now    exit 7
     ├── SecretError              what is kept elsewhere for this machine could not be had
     │   ├── SecretDelayed        … now: try again
     │   └── SecretRefused        … and trying again will not help
@@ -164,6 +165,12 @@ class OrderError(UcvmError):
 
 class CommandRefused(UcvmError):
     """What an operator wants cannot be done, now or here."""
+
+
+class ControllerAway(UcvmError):
+    """A controller could not be asked over HTTP, or cannot do now what it was asked."""
+
+    exit_code = 7
 
 
 class SecretError(UcvmError):

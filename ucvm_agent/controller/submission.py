@@ -8,11 +8,10 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from ucvm_agent.controller import folders
 from ucvm_agent.controller.files import Files
-from ucvm_agent.controller.model import Description, Input, Job, Record, check_id
+from ucvm_agent.controller.model import Description, Input, Job, check_id
+from ucvm_agent.controller.web.bodies import Submission
 from ucvm_agent.errors import JobExists, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -20,17 +19,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(?!-|\.{1,2}\Z|\.__)(?!.*###)[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """What an uploaded file may be called: ### separates names on the wire, and .__ begins those of the Chirp server."""
-
-
-class Submission(Record):
-    """A job to be.
-
-    Arguments:
-        id: its name; made up if empty. Said again, it is refused, so one may ask again after a broken connection.
-    """
-
-    description: Description
-    id: str = Field("", description="name of the job; made up if empty")
 
 
 class Submissions:

@@ -40,6 +40,11 @@ class Browser:
         await self.enter(token)
         await self.until("document.querySelector('#link').dataset.state === 'live'")
 
+    async def leave(self) -> None:
+        """Close the page, which has to have nothing to complain of, before its site goes."""
+        assert await self.complaints() == []
+        await asyncio.to_thread(self._driver.get, "about:blank")
+
     async def enter(self, token: str) -> None:
         """Answer the page's question."""
         await self.run(f"document.querySelector('#token').value = {json.dumps(token)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -132,6 +133,13 @@ async def lonely_controller(folder: Path, **http: Any) -> AsyncIterator[Controll
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+def free_address() -> str:
+    """Return an address that can be listened to, for a site that goes and comes back."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def operations(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from ucvm_agent import __version__
 from ucvm_agent.controller.feed import Change, Missed, NumberedEvent
-from ucvm_agent.controller.model import Job, Machine, Record, Summary, Throughput
+from ucvm_agent.controller.model import Job, Machine, Record
+from ucvm_agent.controller.web.bodies import Entries, Entry, Overview, Spans
 from ucvm_agent.controller.web.live import MEDIA, Streams
 from ucvm_agent.controller.web.operation import API, Asked, Content, Nothing, Operation
-from ucvm_agent.events import Event
 
 if TYPE_CHECKING:
     from ucvm_agent.controller.controller import Controller
@@ -39,44 +39,11 @@ class FollowQuery(Record):
     after: int | None = Field(None, ge=0, description="number of the last event that is known; none = only new ones")
 
 
-class Entry(Record):
-    """An event, and its number in the ledger."""
-
-    number: int
-    event: Event
-
-
-class Entries(Record):
-    """Events, in order."""
-
-    events: tuple[Entry, ...]
-
-
-class Overview(Summary):
-    """The fleet and the queue in figures.
-
-    Arguments:
-        controller: its name among the controllers of its account.
-        connected: whether it has a session with the XMPP server.
-    """
-
-    controller: str
-    version: str
-    connected: bool
-    time: datetime
-
-
 class SpanQuery(Record):
     """Which spans of time: so many, up to now."""
 
     seconds: int = Field(3600, ge=60, le=86400)
     count: int = Field(24, ge=1, le=500)
-
-
-class Spans(Record):
-    """What has ended in each span of time; the last one is not over."""
-
-    spans: tuple[Throughput, ...]
 
 
 class FigureRoutes:

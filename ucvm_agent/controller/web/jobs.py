@@ -13,7 +13,8 @@ from pydantic import Field
 from ucvm_agent.controller.job_log import JobLog
 from ucvm_agent.controller.model import Job, JobStatus, Record
 from ucvm_agent.controller.orders import Output, Stream
-from ucvm_agent.controller.submission import Submission, Submissions
+from ucvm_agent.controller.submission import Submissions
+from ucvm_agent.controller.web.bodies import Cancellation, JobPage, Piece, Submission
 from ucvm_agent.controller.web.live import MEDIA, Streams
 from ucvm_agent.controller.web.operation import API, Asked, Content, Nothing, Operation, Problem
 from ucvm_agent.errors import LedgerError, OrderError
@@ -31,42 +32,11 @@ class JobQuery(Record):
     before: str = Field("", description="id of the last job on the page before")
 
 
-class JobPage(Record):
-    """Jobs, those that were submitted last first.
-
-    Arguments:
-        next: what `before` is for the next page; empty if this is the last one.
-    """
-
-    jobs: tuple[Job, ...]
-    next: str = ""
-
-
-class Cancellation(Record):
-    """Why a job is ended."""
-
-    reason: str = Field("cancelled by an operator", max_length=500)
-
-
 class LogQuery(Record):
     """What of a job's output."""
 
     stream: Stream = "stdout"
     offset: int = Field(0, ge=0)
-
-
-class Piece(Record):
-    """A piece of what a job has written.
-
-    Arguments:
-        offset: of its first byte in the stream.
-        data: base64.
-        end: it is the last one.
-    """
-
-    offset: int
-    data: str
-    end: bool
 
 
 class JobRoutes:

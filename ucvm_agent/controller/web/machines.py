@@ -7,9 +7,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from ucvm_agent.controller.model import Machine, Record
+from ucvm_agent.controller.web.bodies import Draining, Machines, Plan, Pushed
 from ucvm_agent.controller.web.operation import API, Asked, Nothing, Operation
 from ucvm_agent.errors import OrderError
 
@@ -21,34 +22,6 @@ class MachineQuery(Record):
     """Which VMs."""
 
     limit: int = Field(1000, ge=1, le=10_000)
-
-
-class Machines(Record):
-    """VMs, those that were heard of last first."""
-
-    vms: tuple[Machine, ...]
-
-
-class Draining(Record):
-    """Why a VM is to take no more jobs."""
-
-    reason: str = Field("", max_length=500)
-
-
-class Pushed(Record):
-    """Which context a VM was told of.
-
-    Arguments:
-        sequence: when it was written, in microseconds since 1970; the VM takes it if it is newer than its own.
-    """
-
-    sequence: int
-
-
-class Plan(Record):
-    """What a VM would do; the form is that of `ucvm-agent --dry-run --format json`."""
-
-    plan: JsonValue
 
 
 class MachineRoutes:
