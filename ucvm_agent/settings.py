@@ -332,6 +332,17 @@ class Transfer(Section):
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
 
 
+class Boot(Section):
+    """`[boot]`: of what the initial RAM disk makes the root; only the kernel command line can set it in time."""
+
+    layer: str = Field(
+        "cvmfs:cernvm-prod.cern.ch",
+        description="read-only layer: cvmfs:REPOSITORY, or squashfs:, erofs: or dir: with a device or LABEL=NAME/PATH",
+    )
+    device_timeout: float = Field(30.0, gt=0, description="seconds that the device of the layer may take to appear")
+    deadline: float = Field(30.0, gt=0, description="seconds to look for user-data before the root is made without")
+
+
 class Settings(Section):
     """All settings."""
 
@@ -349,6 +360,7 @@ class Settings(Section):
     http: Http = Http.model_construct()
     jobs: Jobs = Jobs.model_construct()
     transfer: Transfer = Transfer.model_construct()
+    boot: Boot = Boot.model_construct()
 
     @property
     def insecure(self) -> tuple[str, ...]:
