@@ -43,7 +43,9 @@ async def boot(root: Path, settings: Settings, kernel_command_line: str, *, netw
     micro = await microcontext.read(settings, machine, network=network and known is None)
     context = micro.context if micro.found or known is None else _decoded(known)
     wishes = read_wishes(context, kernel_command_line)
-    place = existing or await asyncio.to_thread(_make, wishes, layer)
+    place = existing
+    if place is None:
+        place = await asyncio.to_thread(_make, wishes, layer)
     if micro.found and not place.full:
         await asyncio.to_thread(_save, micro.found, place)
     await asyncio.to_thread(_mount, root, layer, wishes, place, settings.boot.device_timeout)

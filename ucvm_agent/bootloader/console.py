@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,7 +20,11 @@ _PRIORITIES = {"warning": _WARNING, "error": _CRITICAL, "critical": _CRITICAL}
 def configure() -> None:
     """Send the log of the rooms that the bootloader uses the same way."""
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(["event"]), _forward],
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+            _forward,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
     )
 
@@ -34,7 +39,7 @@ def shout(message: str) -> None:
     _write(_CRITICAL, f"*** {message} ***")
 
 
-def _forward(_: object, method: str, line: str | bytes | bytearray) -> str:
+def _forward(_: object, method: str, line: Any) -> str:
     _write(_PRIORITIES.get(method, _NOTICE), str(line))
     raise structlog.DropEvent
 

@@ -13,7 +13,9 @@ CHECK_SECONDS = 3600.0
 """… and one that looks through a whole file system or makes one."""
 
 
-def run(*command: str | Path, seconds: float = SECONDS, fine: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, seconds: float = SECONDS, fine: tuple[int, ...] = (0,)
+) -> subprocess.CompletedProcess[str]:
     """Run a program, and return how it ended.
 
     Arguments:
