@@ -6,7 +6,7 @@
 #   root.squashfs  Debian with the agent, which stands in for a snapshot of CernVM-FS
 #
 # Needs root, mmdebstrap and squashfs-tools. What is made is kept by content in $UCVM_CACHE; without FOLDER, the last
-# line printed is where. boot.md tells how to start it.
+# line printed is where. docs/image.md tells how to start it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

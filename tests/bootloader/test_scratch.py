@@ -110,4 +110,3 @@ def test_a_mark_beneath_another_file_system_does_not_count(disks: Disks) -> None
     subprocess.run(["mkswap", "--quiet", image], check=True)
     with pytest.raises(BootError, match="no empty disk"):
         scratch.make(limited=False, blocks=disks.sys)
-

@@ -46,9 +46,7 @@ async def boot(root: Path, settings: Settings, kernel_command_line: str, *, netw
     place = existing
     if place is None:
         place = await asyncio.to_thread(_make, wishes, layer)
-    if micro.found and not place.full:
-        await asyncio.to_thread(_save, micro.found, place)
-    await asyncio.to_thread(_mount, root, layer, wishes, place, settings.boot.device_timeout)
+    await asyncio.to_thread(_lay, root, layer, wishes, place, settings.boot.device_timeout, micro.found)
 
 
 def _attach_existing() -> Scratch | None:
@@ -100,18 +98,20 @@ def _decoded(found: Found) -> Context:
         return Context("")
 
 
-def _save(found: Found, place: Scratch) -> None:
-    say(f"there are user-data from {found.source} {found.origin}")
-    try:
-        handover.save(found, place.folder)
-    except OSError as error:
-        shout(f"the user-data cannot be saved: {error.strerror}")
-
-
-def _mount(root: Path, layer: Layer, wishes: Wishes, place: Scratch, seconds: float) -> None:
+def _lay(root: Path, layer: Layer, wishes: Wishes, place: Scratch, seconds: float, found: Found | None) -> None:
     layer.attach(wishes, _LAYER, place.folder, _MEDIUM, seconds)
     base = below(_LAYER, wishes.path) if wishes.path else _LAYER
     writable = union.lay(base, place, root, _MEMORY)
+    if found:
+        _save(found, writable)
     union.show(_LAYER, writable, root)
     of = f"{layer.kind}:{layer.place}{f' {wishes.path}' if wishes.path else ''}"
     say(f"the root is {of} beneath {place.device if place.device and not place.full else 'memory'}")
+
+
+def _save(found: Found, writable: Path) -> None:
+    say(f"there are user-data from {found.source} {found.origin}")
+    try:
+        handover.save(found, writable)
+    except OSError as error:
+        shout(f"the user-data cannot be saved: {error.strerror}")
