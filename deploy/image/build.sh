@@ -13,6 +13,13 @@ cd "$(dirname "$0")/../.."
 suite=bookworm
 packages=systemd-sysv,udev,dbus,libpam-systemd,openssh-server,python3,iproute2,e2fsprogs,kmod,login,passwd
 packages+=,initramfs-tools,zstd,cpio,busybox,linux-image-cloud-amd64
+# UCVM_IMAGE=cloud-init puts that in instead of starting the agent, for a comparison.
+content=${UCVM_IMAGE:-agent}
+agent_units=ucvm-agent
+if [ "$content" = cloud-init ]; then
+  packages+=,cloud-init
+  agent_units=
+fi
 services="dynamodb ec2 s3 secretsmanager ssm sts autoscaling cloudformation sso sso-oidc"  # that the agent speaks to
 python=${PYTHON:-python3}
 cache=${UCVM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ucvm-agent}
@@ -53,7 +60,10 @@ make_image() {
   echo localhost >"$root/etc/hostname"
   echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
   chroot "$root" python3 -m compileall -q /usr/lib/ucvm-agent >/dev/null || true
-  chroot "$root" systemctl --quiet enable systemd-networkd ucvm-agent ssh
+  chroot "$root" systemctl --quiet enable systemd-networkd ssh $agent_units
+  chroot "$root" systemctl --quiet set-default multi-user.target
+  # A snapshot is renewed as a whole, not package by package in each machine.
+  chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
   local kernel
   kernel=$(basename "$root"/boot/vmlinuz-*)
   chroot "$root" mkinitramfs -o /boot/initrd.img "${kernel#vmlinuz-}" >&2
@@ -78,9 +88,10 @@ kept() {
 
 exec 9>"$cache/lock"
 flock 9
+find "$cache" -maxdepth 1 -name 'image-*' -mtime +2 -exec rm -rf {} +
 base=$(kept "base-$(echo "$suite $packages" | digest).tar" make_base)
 libraries=$(kept "libraries-$({ sed -n '/^dependencies/,/^]/p' pyproject.toml; echo "$services"; "$python" -V; } | digest)" make_libraries)
-state=$({ echo "$base $libraries"; find pyproject.toml ucvm_agent contextualizers deploy -type f ! -name '*.pyc' -print0 |
+state=$({ echo "$content $base $libraries"; find pyproject.toml ucvm_agent contextualizers deploy -type f ! -name '*.pyc' -print0 |
   sort -z | xargs -0 sha256sum; } | digest)
 image=$(kept "image-$state" make_image)
 

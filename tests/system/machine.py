@@ -122,17 +122,32 @@ class Machine:
 
     async def plug(self, *, connected: bool) -> None:
         """Put the network cable in, or take it out."""
-        reader, writer = await asyncio.open_unix_connection(self._monitor)
-        await reader.readline()
-        for request in (
-            {"execute": "qmp_capabilities"},
-            {"execute": "set_link", "arguments": {"name": "nic", "up": connected}},
-        ):
-            writer.write(json.dumps(request).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(await reader.readline())
-            assert "error" not in answer, answer
-        writer.close()
-        await writer.wait_closed()
+        await self._ask("set_link", name="nic", up=connected)
+
+    async def read_bytes(self) -> int:
+        """Return how much has been read from the layer."""
+        devices = await self._ask("query-blockstats")
+        return next(int(device["stats"]["rd_bytes"]) for device in devices if device["device"] == "layer")
+
+    @property
+    def pid(self) -> int:
+        """The process that the machine is."""
+        return self._process.pid
+
+    async def _ask(self, command: str, **arguments: object) -> Any:
+        """Let QEMU's monitor do something, and return its answer."""
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_unix_connection(self._monitor)
+            await reader.readline()
+            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                writer.write(json.dumps(request).encode() + b"\n")
+                answer = json.loads(await reader.readline())
+                while "event" in answer:
+                    answer = json.loads(await reader.readline())
+            writer.close()
+            await writer.wait_closed()
+        assert "return" in answer, answer
+        return answer["return"]
 
     def _options(self) -> list[str]:
         hardware = self._hardware
