@@ -5,7 +5,8 @@
 #   initrd.img     the initial RAM disk with ucvm-agent's bootloader (deploy/initramfs)
 #   root.squashfs  Debian with the agent, which stands in for a snapshot of CernVM-FS
 #
-# Needs root, mmdebstrap and squashfs-tools. What is made is kept by content in $UCVM_CACHE; without FOLDER, the last
+# Needs root, mmdebstrap, squashfs-tools, and a Python of the version that the image has ($PYTHON), since pip compiles
+# the libraries for the one that it runs in. What is made is kept by content in $UCVM_CACHE; without FOLDER, the last
 # line printed is where. docs/image.md tells how to start it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -50,7 +51,7 @@ make_image() {
   tar -x -C "$root" -f "$base" --exclude='./dev/*'
   rm -rf "$root"/boot/initrd* "$root"/{initrd.img,vmlinuz}* "$root"/etc/ssh/ssh_host_* "$root"/var/cache/apt/*.bin
   mkdir -p "$root/usr/lib/ucvm-agent" "$root/cvmfs"
-  cp -r "$libraries/." "$root/usr/lib/ucvm-agent"
+  cp -a "$libraries/." "$root/usr/lib/ucvm-agent"
   "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$root/usr/lib/ucvm-agent" . >&2
   printf '#!/bin/sh\nPYTHONPATH=/usr/lib/ucvm-agent MALLOC_ARENA_MAX=1 exec python3 -m ucvm_agent "$@"\n' >"$root/usr/bin/ucvm-agent"
   chmod 755 "$root/usr/bin/ucvm-agent"
@@ -59,7 +60,6 @@ make_image() {
   : >"$root/etc/machine-id"
   echo localhost >"$root/etc/hostname"
   echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
-  chroot "$root" python3 -m compileall -q /usr/lib/ucvm-agent >/dev/null || true
   chroot "$root" systemctl --quiet enable systemd-networkd ssh $agent_units
   chroot "$root" systemctl --quiet set-default multi-user.target
   # A snapshot is renewed as a whole, not package by package in each machine.

@@ -72,11 +72,16 @@ async def boot(image: Path, parameters: str, done: str) -> Measured:
             started = time.monotonic()
             async with Machine(Path(folder), hardware) as machine:
                 times = await asyncio.gather(_after(machine, r"login:", started), _after(machine, done, started))
-                status = Path(f"/proc/{machine.pid}/status").read_text()
-                ticks = Path(f"/proc/{machine.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-                memory = int(status.partition("VmHWM:")[2].split()[0]) / 1000
-                processor = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-                return Measured(*times, processor, memory, await machine.read_bytes() / 1e6)
+                read = await machine.read_bytes() / 1e6
+                return Measured(*times, *await asyncio.to_thread(_taken, machine.pid), read)
+
+
+def _taken(pid: int) -> tuple[float, float]:
+    """Return the seconds of processor time and the most MB that a process has taken."""
+    process = Path("/proc") / str(pid)
+    ticks = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+    memory = int((process / "status").read_text().partition("VmHWM:")[2].split()[0])
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), memory / 1000
 
 
 async def _after(machine: Machine, pattern: str, started: float) -> float:

@@ -21,9 +21,10 @@ from ucvm_agent.userdata.decode import decode
 
 log = structlog.get_logger()
 
-LOCAL = ("configdrive", "opennebula", "vsphere", "azure", "nocloud")
-REMOTE = ("ec2", "openstack", "gce", "cloudstack")
-"""µCernVM's order (references/ucernvm-boot.md, section 4). Azure and NoCloud may ask the network as well."""
+LOCAL = ("configdrive", "opennebula", "vsphere", "nocloud")
+REMOTE = ("azure", "gce", "ec2", "openstack", "cloudstack")
+"""µCernVM's order (references/ucernvm-boot.md, section 4). Azure's source asks the network beside its medium, and would
+keep trying where there is none."""
 LOCAL_SECONDS = 10.0
 """Longest that local media are looked at; a drive that does not answer must not keep the machine from starting."""
 
