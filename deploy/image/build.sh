@@ -88,7 +88,7 @@ kept() {
 
 exec 9>"$cache/lock"
 flock 9
-find "$cache" -maxdepth 1 -name 'image-*' -mtime +2 -exec rm -rf {} +
+find "$cache" -maxdepth 1 \( -name 'image-*' -o -name '.image-*' \) -mtime +2 -exec rm -rf {} +
 base=$(kept "base-$(echo "$suite $packages" | digest).tar" make_base)
 libraries=$(kept "libraries-$({ sed -n '/^dependencies/,/^]/p' pyproject.toml; echo "$services"; "$python" -V; } | digest)" make_libraries)
 state=$({ echo "$content $base $libraries"; find pyproject.toml ucvm_agent contextualizers deploy -type f ! -name '*.pyc' -print0 |
