@@ -9,4 +9,5 @@ export PATH="$PWD/.venv/bin:$PATH"
 ruff format --check --quiet .
 ruff check --quiet .
 mypy --no-error-summary
-pytest --numprocesses 4 --dist worksteal "$@"
+# Those that boot a machine (tests/system) are run by hand until they have held on a quiet machine.
+pytest --numprocesses 4 --dist worksteal --ignore tests/system "$@"

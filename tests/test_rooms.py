@@ -24,6 +24,7 @@ SHARED = {"errors", "events", "settings", "store", "retry", "private_file", "pub
 
 ROOMS = {
     "store": {"sources"},
+    "bootloader": {"sources", "userdata", "layers"},
     "sources": {"http"},
     "userdata": {"sources"},
     "include": {"sources", "userdata", "http", "aws"},

@@ -30,6 +30,7 @@
     │   └── TransferRefused      … and trying again will not help
     ├── JobError                 a job could not be run here
     │   └── JobRefused           … and nowhere: it asks for something that no agent does
+    ├── BootError                a part of the root file system cannot be mounted or made
     ├── DeliveryError            a controller could not be told
     │   ├── DeliveryDelayed      … now: keep the event and try again
     │   └── DeliveryRefused      … and never will: the controller does not want this event
@@ -211,6 +212,10 @@ class TransferDelayed(TransferError):
 
 class TransferRefused(TransferError):
     """It never can be moved: there is no such file, it is not for us, too large, or not what its checksum says."""
+
+
+class BootError(UcvmError):
+    """A part of the root file system cannot be mounted or made."""
 
 
 class DeliveryError(UcvmError):

@@ -384,6 +384,17 @@ class Operators(Section):
     allow_shutdown: bool = Field(False, description="they may shut the machine down")
 
 
+class Boot(Section):
+    """`[boot]`: of what the initial RAM disk makes the root; only the kernel command line can set it in time."""
+
+    layer: str = Field(
+        "cvmfs:cernvm-prod.cern.ch",
+        description="read-only layer: cvmfs:REPOSITORY, or squashfs:, erofs: or dir: with a device or LABEL=NAME/PATH",
+    )
+    device_timeout: float = Field(30.0, gt=0, description="seconds that the device of the layer may take to appear")
+    deadline: float = Field(30.0, gt=0, description="seconds to look for user-data before the root is made without")
+
+
 class Settings(Section):
     """All settings."""
 
@@ -403,6 +414,7 @@ class Settings(Section):
     transfer: Transfer = Transfer.model_construct()
     monitoring: Monitoring = Monitoring.model_construct()
     operators: Operators = Operators.model_construct()
+    boot: Boot = Boot.model_construct()
 
     @property
     def insecure(self) -> tuple[str, ...]:

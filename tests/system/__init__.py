@@ -1,0 +1,1 @@
+"""Tests that boot a machine: the image of deploy/image, in QEMU without hardware acceleration."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ucvm_agent.errors import SourceAbsent
 from ucvm_agent.sources import base
-from ucvm_agent.sources.base import Candidate, Found
+from ucvm_agent.sources.base import Candidate, Found, Metadata
 from ucvm_agent.sources.identity import with_instance_id
 from ucvm_agent.sources.local import read_file
 
@@ -48,8 +48,21 @@ class Source(base.Source):
         word = (await asyncio.to_thread(read_file, self._folder / "source") or b"").decode(errors="replace").strip()
         told = word[:_MAX_WORD] if word.isprintable() else ""
         origin = f"{self._user_data} (from {told})" if told else str(self._user_data)
-        return await with_instance_id(Found(self.name, origin, user_data, extra_data=extra or None))
+        metadata = _metadata(await asyncio.to_thread(read_file, self._folder / "metadata"))
+        return await with_instance_id(Found(self.name, origin, user_data, extra_data=extra or None, metadata=metadata))
 
     @property
     def _user_data(self) -> Path:
         return self._folder / "user-data"
+
+
+def _metadata(content: bytes | None) -> Metadata:
+    """Return what our own bootloader has saved of the instance; µCernVM's saved nothing of the kind."""
+    if not content:
+        return Metadata()
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Metadata).validate_json(content)
+    except ValidationError:
+        return Metadata()

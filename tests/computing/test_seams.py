@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from tests.computing.infrastructure import Infrastructure, all_ended, opened, processes
 from tests.servers.redis import RedisServer
-from tests.system.infrastructure import Infrastructure, all_ended, opened, processes
 from ucvm_agent.controller.model import JobStatus
 from ucvm_agent.controller.redis_ledger import RedisLedger
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.computing.evidence import Evidence
+from tests.computing.infrastructure import Infrastructure, all_ended, opened, power_cut, processes
 from tests.daemon import Daemon
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
-from tests.system.evidence import Evidence
-from tests.system.infrastructure import Infrastructure, all_ended, opened, power_cut, processes
 from ucvm_agent.controller.model import JobStatus
 
 AGENTS = 8

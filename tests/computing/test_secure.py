@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from tests.computing.infrastructure import Infrastructure
+from tests.computing.test_trouble import noted
 from tests.controller.peer import account
 from tests.controller.test_our_agent import becomes
 from tests.servers.prosody import Prosody
-from tests.system.infrastructure import Infrastructure
-from tests.system.test_trouble import noted
 from ucvm_agent.controller.model import JobStatus
 from ucvm_agent.copilot.messages import GetTicket, StoreTicket
 from ucvm_agent.copilot.post import Post

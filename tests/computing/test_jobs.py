@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.computing.infrastructure import Infrastructure, all_ended, opened
 from tests.controller.peer import Peer, peer
 from tests.controller.test_our_agent import becomes
-from tests.system.infrastructure import Infrastructure, all_ended, opened
 from ucvm_agent.controller.counters import Count
 from ucvm_agent.controller.model import JobStatus
 from ucvm_agent.copilot.messages import ReportEvent

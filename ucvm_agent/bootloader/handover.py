@@ -1,0 +1,68 @@
+"""What the bootloader has found, saved for its next start and for the system that it starts.
+
+The files are µCernVM's (references/ucernvm-boot.md, section 7), and one more: `metadata`, what the platform says of
+the instance, so that the system need not ask again. Its source `bootloader` reads them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from ucvm_agent.sources.base import Found
+
+FOLDER = "context"
+WORDS = {
+    "azure": "Azure",
+    "cloudstack": "CloudStack",
+    "configdrive": "ConfigDrive",
+    "ec2": "EC2",
+    "gce": "GCE",
+    "nocloud": "NoCloud",
+    "opennebula": "OpenNebula",
+    "openstack": "OpenStack",
+    "vsphere": "vSphere",
+}
+"""How the file `source` names a source (section 4 there)."""
+
+
+def save(found: Found, scratch: Path) -> None:
+    """Write the files; the user-data come last, since they tell that the others are complete.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    folder = scratch / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = {
+        "source": f"{WORDS.get(found.source, found.source)}\n".encode(),
+        "metadata": json.dumps(asdict(found.metadata)).encode(),
+        "user-data": _raw(found),
+    }
+    if found.pickup is not None:
+        files = {"pickup.tar.gz": found.pickup, **files}
+    for name, content in files.items():
+        _replace(folder / name, content)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _raw(found: Found) -> bytes:
+    data = found.user_data or b""
+    return base64.b64decode(data) if found.base64 else data
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.touch(mode=0o600)
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
