@@ -91,6 +91,19 @@ async def test_a_job_is_told_with_its_inputs_limits_and_lease(prosody: Prosody, 
         assert machine is None or machine.jobs == ("j",)
 
 
+async def test_an_uploaded_input_is_fetched_by_chirp_where_we_cannot_be_reached(
+    prosody: Prosody, run_controller: Make
+) -> None:
+    """What `inputs` does not name comes from there (docs/protocol-jobs.md)."""
+    inputs = (Input(name="run.sh", sha256="ab"), Input(name="data.root", url="https://data.example/x"))
+    description = Description(command="run.sh", input_files=("run.sh", "data.root"), inputs=inputs)
+    async with run_controller(jobs={"chirp": {"url": "chirp.example"}}) as controller, peer(prosody, "agent1") as agent:
+        await controller.ledger.submit(description, now=NOW, id="j")
+        run = await take(agent, f"{prosody.jid('jm')}/alpha")
+        assert [each["name"] for each in json.loads(run.job.inputs)] == ["data.root"]
+        assert (run.job.chirp_url, run.job.input_dir) == ("chirp.example", "j")
+
+
 async def test_a_silent_machine_loses_its_job(prosody: Prosody, run_controller: Make) -> None:
     """Once its lease has run out; as long as it says that the job is alive, it keeps it."""
     jobs = {"lease_seconds": 0.8, "max_tries": 2}

@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 import zlib
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -53,7 +52,7 @@ class Archives:
         Raises:
             OrderError: there is no archive.
         """
-        with await self.open(job) as archive, tempfile.TemporaryFile() as copy:
+        with await self.open(job) as archive, await asyncio.to_thread(self._files.scratch) as copy:
             await asyncio.to_thread(_extract, archive, name, copy)
             await asyncio.to_thread(copy.seek, offset)
             while data := await asyncio.to_thread(copy.read, CHUNK):

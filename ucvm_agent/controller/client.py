@@ -131,7 +131,7 @@ class Client:
             raise ControllerAway(str(error), where=self._url) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ControllerAway(
-                f"cannot be reached: {type(error).__name__}", where=self._url, hint="does `ucvm-controller serve` run?"
+                f"cannot be reached: {http.explain(error)}", where=self._url, hint="does `ucvm-controller serve` run?"
             ) from None
 
     async def _check(self, response: aiohttp.ClientResponse) -> None:

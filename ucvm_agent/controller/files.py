@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ucvm_agent.errors import StoreError
 from ucvm_agent.private_file import sync_folder
@@ -56,6 +57,15 @@ class Files:
         with _disk(self._incoming):
             descriptor, path = tempfile.mkstemp(dir=self._incoming)
         return Arrival(descriptor, Path(path))
+
+    def scratch(self) -> IO[bytes]:
+        """Return a file without a name, which is gone when it is closed.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _disk(self._incoming):
+            return tempfile.TemporaryFile(dir=self._incoming)
 
     def input(self, sha256: str) -> Path:
         """Return where an input is, or would be.

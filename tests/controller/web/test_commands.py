@@ -261,3 +261,34 @@ async def test_why_a_controller_cannot_be_asked(shell: Shell, api: Api, tmp_path
     here = await shell("jobs", "--token-file", str(tmp_path / "state/token"), UCVM_CONTROLLER_CLIENT__TOKEN="")
     assert here.code == 0
     assert api.token not in away.errors + refused.errors
+
+
+async def test_serve_opens_the_site_and_closes_it_in_order(tmp_path: Path, api: Api) -> None:
+    """Readers of streams do not hold the end up; an address that is taken is an error of the settings."""
+    folder, address = tmp_path / "serve", free_address()
+    folder.mkdir()
+    shell = Shell(api, folder)
+    environment = {
+        "UCVM_CONTROLLER_STATE_DIR": str(folder / "state"),
+        "UCVM_CONTROLLER_XMPP__JID": "jm@nowhere.example",
+        "UCVM_CONTROLLER_XMPP__HOST": "127.0.0.1",
+        "UCVM_CONTROLLER_XMPP__PORT": "1",
+        "UCVM_CONTROLLER_HTTP__LISTEN": address,
+        "UCVM_CONTROLLER_CLIENT__URL": "",
+        "UCVM_CONTROLLER_CLIENT__TOKEN": "",
+        "UCVM_CONTROLLER_LOG__FORMAT": "json",
+    }
+    async with shell.start("serve", environment=environment) as process:
+        assert process.stderr is not None
+        while b"the page and the API are served" not in await process.stderr.readline():
+            pass
+        assert (await shell("jobs", **environment)).code == 0
+        taken = await shell("serve", **{**environment, "UCVM_CONTROLLER_STATE_DIR": str(folder / "other")})
+        assert (taken.code, "cannot be listened to" in taken.errors) == (2, True), taken.errors
+        token = (folder / "state/token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with api.session.get(f"http://{address}/api/v1/feed", headers=headers) as stream:
+            assert await stream.content.readline()
+            process.terminate()
+            await stream.content.read()
+            assert (await process.communicate(), process.returncode)[1] == 0

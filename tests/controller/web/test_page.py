@@ -18,6 +18,7 @@ from tests.controller.web.test_figures import record
 from tests.controller.web.test_jobs import FETCHED, archive, finish, submit, take
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.controller import Controller
+from ucvm_agent.controller.files import Files
 from ucvm_agent.controller.model import Description, Result
 from ucvm_agent.controller.web.site import open_site
 from ucvm_agent.copilot.messages import JobOutput, TailJob
@@ -114,12 +115,27 @@ async def populate(manager: Controller) -> None:
             )
 
 
+async def leave_output(manager: Controller, id: str) -> None:  # noqa: A002 - as the field is called
+    """Let a job that has ended have left an archive."""
+    job = await manager.ledger.job(id)
+    assert job is not None
+    assert job.result is not None
+    lines = [
+        f"[{second:6.2f} s] {second * 11_900:>7} events read, m = {91.2 + second / 900:.3f} GeV" for second in range(42)
+    ]
+    text = "\n".join([*lines, "histogram written: mass.root, 3 objects, 118 kB", ""])
+    place = Files(manager.settings.state_dir / "files").archive(id, job.result.lease, f"{id}.tgz")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(archive(stdout=text.encode()))
+
+
 @pytest.mark.parametrize("look", LOOKS)
 async def test_the_page_fits_its_screen(api: Api, manager: Controller, browser: Browser, look: str) -> None:
     """On a phone and on a desk, by day and by night."""
     width, height, dark = LOOKS[look]
     await browser.size(width, height, dark=dark)
     await populate(manager)
+    await leave_output(manager, "hist-23-001")
     await browser.open(api.url, api.token)
     await browser.shows("#fleet tbody", "wn16")
     await browser.until("document.querySelector('#throughput svg')")
@@ -128,7 +144,7 @@ async def test_the_page_fits_its_screen(api: Api, manager: Controller, browser: 
         await browser.screenshot(f"{look}-{section}")
         assert await browser.overflow() == 0
     await browser.click("#jobs [data-job='hist-23-001']")
-    await browser.shows("#facts", "histogram.sh")
+    await browser.shows("#log", "histogram written")
     await browser.screenshot(f"{look}-job")
     assert await browser.overflow() == 0
 

@@ -57,7 +57,7 @@ class JobRoutes:
         jobs, one = f"{API}/jobs", f"{API}/jobs/{{job}}"
         log = Content(MEDIA, {"output": Piece, "problem": Problem})
         return [
-            Operation("GET", jobs, "List jobs", self.list, JobPage, JobQuery),
+            Operation("GET", jobs, "List jobs", self.page, JobPage, JobQuery),
             Operation("POST", jobs, "Submit a job", self.submit, Job, body=Submission, status=HTTPStatus.CREATED),
             Operation("GET", one, "Show a job", self.show, Job),
             Operation("POST", f"{one}/cancel", "End a job", self.cancel, Job, body=Cancellation),
@@ -65,7 +65,7 @@ class JobRoutes:
             Operation("GET", f"{one}/output", "Download its archive", self.output, Content("application/gzip")),
         ]
 
-    async def list(self, asked: Asked[JobQuery, Nothing]) -> JobPage:
+    async def page(self, asked: Asked[JobQuery, Nothing]) -> JobPage:
         """Return a page of jobs."""
         query = asked.query
         jobs = tuple(await self._ledger.jobs(query.status, limit=query.limit, before=query.before))

@@ -37,7 +37,7 @@ class MachineRoutes:
         vms, one = f"{API}/vms", f"{API}/vms/{{vm}}"
         later = HTTPStatus.ACCEPTED
         return [
-            Operation("GET", vms, "List VMs", self.list, Machines, MachineQuery),
+            Operation("GET", vms, "List VMs", self.fleet, Machines, MachineQuery),
             Operation("GET", one, "Show a VM", self.show, Machine),
             Operation(
                 "POST", f"{one}/drain", "Let it finish its jobs", self.drain, Machine, body=Draining, status=later
@@ -47,7 +47,7 @@ class MachineRoutes:
             Operation("POST", f"{one}/rehearse", "Have its context planned", self.rehearse, Plan),
         ]
 
-    async def list(self, asked: Asked[MachineQuery, Nothing]) -> Machines:
+    async def fleet(self, asked: Asked[MachineQuery, Nothing]) -> Machines:
         """Return the fleet."""
         return Machines(vms=tuple(await self._ledger.machines(limit=asked.query.limit)))
 

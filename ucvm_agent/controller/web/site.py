@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ CLOSE_SECONDS = 3.0
 """For requests to end before they are cut off."""
 
 
-class Description(RootModel[dict[str, JsonValue]]):
+class ApiDescription(RootModel[dict[str, JsonValue]]):
     """A description of the API (OpenAPI 3.1)."""
 
 
@@ -76,6 +77,10 @@ async def open_site(controller: Controller) -> AsyncIterator[str]:
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{runner.addresses[0][1]}"
         log.info("the page and the API are served", url=url, token_file=str(settings.token_file))
+        if not ipaddress.ip_address(runner.addresses[0][0]).is_loopback:
+            log.warning(
+                "the token can be read on the way: there is no TLS", hint="let a proxy with TLS stand before it"
+            )
         yield url
     finally:
         await runner.cleanup()
@@ -106,15 +111,15 @@ def operations(controller: Controller, files: Files, streams: Streams) -> list[O
     archives = Archives(files, controller.settings.jobs.chirp)
     job_log = JobLog(controller, archives)
 
-    async def description(_: Asked[Nothing, Nothing]) -> Description:
-        return Description(describe(offered))
+    async def description(_: Asked[Nothing, Nothing]) -> ApiDescription:
+        return ApiDescription(describe(offered))
 
     offered: list[Operation] = [
         *JobRoutes(controller, Submissions(controller, files), archives, job_log, streams).operations(),
         *MachineRoutes(controller).operations(),
         *FigureRoutes(controller, streams).operations(),
         *FileRoutes(controller, files).operations(),
-        Operation("GET", f"{API}/openapi.json", "Describe all of this", description, Description),
+        Operation("GET", f"{API}/openapi.json", "Describe all of this", description, ApiDescription),
     ]
     return offered
 

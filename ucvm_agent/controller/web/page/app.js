@@ -8,6 +8,7 @@ import * as job from "./job.js";
 import * as jobs from "./jobs.js";
 import * as story from "./story.js";
 
+const FRAME = 100; // ms at least between two drawings
 const FIGURES = 1000; // ms at least between two looks at the figures
 const MOMENT = 15_000; // ms between looks at what changes by time alone
 const LONGEST = 15; // s between two attempts to connect
@@ -15,17 +16,19 @@ const LONGEST = 15; // s between two attempts to connect
 let drawing = false;
 let counting = false;
 
-// Drawing: as often as the screen can show it
+// Drawing: not more often than a person can see, however fast things change
 
 function redraw() {
   if (drawing) return;
   drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    fleet.render();
-    jobs.render();
-    story.render();
-  });
+  setTimeout(draw, FRAME);
+}
+
+function draw() {
+  drawing = false;
+  fleet.render();
+  jobs.render();
+  story.render();
 }
 
 async function count() {
@@ -62,7 +65,7 @@ async function readAll() {
   const [machines, events] = await Promise.all([get("vms"), get("events?limit=100"), jobs.load(), readFigures()]);
   fleet.set(machines.vms);
   story.set(events.events);
-  redraw();
+  draw();
 }
 
 function take({ kind, data }) {

@@ -27,14 +27,14 @@ export function name(id) {
   return machines.get(id)?.host.split(".")[0] || id.slice(0, SHORT);
 }
 
-export function render(open) {
+export function render() {
   const all = [...machines.values()].sort(order);
   const counts = new Map();
   for (const machine of all) counts.set(state(machine), (counts.get(state(machine)) ?? 0) + 1);
   if (chosen && !counts.has(chosen)) chosen = "";
   const kinds = STATES.filter((word) => counts.has(word));
   chips($("#fleet .chips"), [["", "all", all.length], ...kinds.map((word) => [word, word, counts.get(word)])],
-    chosen, (value) => { chosen = value; render(open); });
+    chosen, (value) => { chosen = value; render(); });
   const rows = all.filter((machine) => !chosen || state(machine) === chosen).slice(0, SHOWN);
   show($("#fleet tbody"), rows.map(row));
   $("#fleet table").hidden = !rows.length;
