@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import pytest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 from tenacity import wait_fixed
 
@@ -238,7 +239,7 @@ async def test_the_end_is_orderly_and_quick(connect: Connect, prosody: Prosody) 
 @pytest.mark.parametrize("jid", ["", "site.example", "@", "a@b@c", "agent@"])
 def test_what_is_no_account_is_a_mistake_in_the_settings(jid: str) -> None:
     """It is told at the start."""
-    with pytest.raises(SettingsError):
+    with pytest.raises((ValidationError, SettingsError)):
         Connection(Xmpp(jid=jid), "0123456789")
 
 
@@ -314,6 +315,8 @@ async def test_the_same_reason_is_logged_once(connect: Connect) -> None:
 
 
 def test_a_wrong_controller_is_an_error_of_the_settings() -> None:
-    """It names the setting, whatever the XMPP library says."""
+    """It names the setting, whatever the XMPP library says of what looks like a JID."""
+    with pytest.raises(ValidationError, match="controllers"):
+        Xmpp(jid="agent@site.example", controllers=("@",))
     with pytest.raises(SettingsError, match="controllers"):
-        Connection(Xmpp(jid="agent@site.example", controllers=("@",)), MACHINE)
+        Connection(Xmpp(jid="agent@site.example", controllers=("a@b\u0000",)), MACHINE)

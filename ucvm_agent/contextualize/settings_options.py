@@ -68,9 +68,9 @@ def _settings() -> dict[tuple[str, str], Any]:
 
 def _allowed() -> Iterator[tuple[tuple[str, str], Any]]:
     for path, declared in leaves():
-        if path[0] in CONTEXT_TABLES:
-            table, name = path
-            yield (table, name), declared
+        # What is deeper, the original's secure mode, names files of keys: those come with the image.
+        if path[0] in CONTEXT_TABLES and len(path) == 2:
+            yield (path[0], path[1]), declared
 
 
 def _field(table: str, name: str) -> str:

@@ -275,8 +275,11 @@ class Post:
         return (
             self._accepts(account)
             or self._is_guests(message, envelope, account)
-            or any(route.account == account for route in self._routes.values())
+            or (account != "" and any(route.account == account for route in self._routes.values()))
         )
+
+    def _is_for(self, route: Route, account: str) -> bool:
+        return account == route.account if route.account else self._accepts(account)
 
     def _is_guests(self, message: Element, envelope: Envelope, account: str) -> bool:
         """Return whether somebody says what the guests of an account may."""
@@ -284,7 +287,8 @@ class Post:
 
     def _act(self, message: Element, envelope: Envelope) -> None:
         """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
-        verifier = None if self._is_guests(message, envelope, bare(envelope.sender)) else self._verifier
+        guest = self._is_guests(message, envelope, bare(envelope.sender))
+        verifier = None if guest else self._verifier
         if verifier is not None and verifier.check(message, remember=False).name == "REPEATED":
             self.acknowledge(envelope)
             return
@@ -298,8 +302,7 @@ class Post:
             self.acknowledge(envelope)
             raise
         route = self._routes.get(type(told)) if told is not None else None
-        account = bare(envelope.sender)
-        if route is not None and not (account == route.account if route.account else self._accepts(account)):
+        if route is not None and not (guest or self._is_for(route, bare(envelope.sender))):
             raise MessageRefused(f"{envelope.command} is not for it to say")
         stale = self._stale(message, told)
         if route is None or stale or not route.late:
