@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 
 from tests.controller.web.site import Api, client, free_address, lonely_controller
-from tests.controller.web.test_figures import record
+from tests.controller.web.test_figures import HOSTILE, present, record
 from tests.controller.web.test_jobs import FETCHED, archive, finish, submit, take
-from tests.controller.web.test_page import HOSTILE, present
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.model import JobStatus, Result
 from ucvm_agent.controller.web.site import open_site

@@ -11,7 +11,17 @@ from tests.controller.web.site import Api, client
 from tests.controller.web.test_jobs import finish, submit, take
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.web.site import open_site
-from ucvm_agent.events import Note, State, StateChanged
+from ucvm_agent.events import AnyBody, Note, State, StateChanged
+
+HOSTILE = '<img src=x onerror="document.title=1">'
+
+
+async def present(manager: Controller, machine: str, host: str, body: AnyBody, *, online: bool = True) -> None:
+    """Let a VM report."""
+    now = datetime.now(UTC)
+    told = event(body, machine).model_copy(update={"time": now})
+    await manager.ledger.record(told, f"{host}@site.example/r", now=now)
+    await manager.ledger.present(machine, f"{host}@site.example/r", host, online=online, now=now)
 
 
 async def record(manager: Controller, machine: str, seq: int, state: State | None = None, reason: str = "") -> None:
@@ -64,12 +74,10 @@ async def test_events_are_listed_and_followed_without_a_gap(api: Api, manager: C
 async def test_whatever_changes_is_told_at_once(api: Api, manager: Controller) -> None:
     """A job through its life, a VM, and its event."""
     async with api.follow("/api/v1/feed") as events:
-        waiting = asyncio.create_task(_until(events, "vm"))
-        await asyncio.sleep(0)
         await submit(api, id="j")
         await take(manager)
         await record(manager, "m1", 1, State.WORKING)
-        seen = await waiting
+        seen = await _until(events, "vm")
     assert [data["status"] for kind, data in seen if kind == "job"][-1] == "running"
     assert seen[-1][1]["jobs"] == ["j"]
 

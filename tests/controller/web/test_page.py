@@ -11,10 +11,9 @@ import pytest
 
 from tests.controller.conftest import Make
 from tests.controller.peer import peer
-from tests.controller.test_ledger import event
 from tests.controller.web.browser import Browser, browse
 from tests.controller.web.site import Api, client, free_address, lonely_controller
-from tests.controller.web.test_figures import record
+from tests.controller.web.test_figures import HOSTILE, present, record
 from tests.controller.web.test_jobs import FETCHED, archive, finish, submit, take
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.controller import Controller
@@ -22,9 +21,7 @@ from ucvm_agent.controller.files import Files
 from ucvm_agent.controller.model import Description, Result
 from ucvm_agent.controller.web.site import open_site
 from ucvm_agent.copilot.messages import JobOutput, TailJob
-from ucvm_agent.events import ActionEnded, AnyBody, JobChanged, JobPhase, State, StateChanged
-
-HOSTILE = '<img src=x onerror="document.title=1">'
+from ucvm_agent.events import ActionEnded, JobChanged, JobPhase, State, StateChanged
 
 LOOKS = {"wide": (1400, 900, False), "dark": (1400, 900, True), "phone": (390, 844, False)}
 
@@ -35,14 +32,6 @@ async def browser() -> AsyncIterator[Browser]:
     async with browse() as opened:
         yield opened
         assert await opened.complaints() == []
-
-
-async def present(manager: Controller, machine: str, host: str, body: AnyBody, *, online: bool = True) -> None:
-    """Let a VM report."""
-    now = datetime.now(UTC)
-    told = event(body, machine).model_copy(update={"time": now})
-    await manager.ledger.record(told, f"{host}@site.example/r", now=now)
-    await manager.ledger.present(machine, f"{host}@site.example/r", host, online=online, now=now)
 
 
 async def populate(manager: Controller) -> None:

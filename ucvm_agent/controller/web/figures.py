@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from ucvm_agent import __version__
 from ucvm_agent.controller.feed import Change, Missed, NumberedEvent
@@ -115,20 +115,24 @@ class FigureRoutes:
                     await _news(changes, machine_id, after)
 
     async def feed(self, asked: Asked[Nothing, Nothing]) -> web.StreamResponse:
-        """Stream whatever changes."""
-        async with self._streams.open(asked.request) as stream:
-            with self._controller.feed.subscribe() as changes:
+        """Stream whatever changes; what a reader asks for after the beginning of the stream lacks nothing."""
+        with self._controller.feed.subscribe() as changes:
+            async with self._streams.open(asked.request) as stream:
                 async for change in changes:
-                    match change:
-                        case Job():
-                            await stream.send("job", change)
-                        case Machine():
-                            await stream.send("vm", change)
-                        case NumberedEvent():
-                            await stream.send("event", Entry(number=change.number, event=change.event))
-                        case Missed():
-                            await stream.send("missed", Nothing())
+                    await stream.send(*_told(change))
         return stream.response
+
+
+def _told(change: Change) -> tuple[str, BaseModel]:
+    match change:
+        case Job():
+            return "job", change
+        case Machine():
+            return "vm", change
+        case NumberedEvent(number, event):
+            return "event", Entry(number=number, event=event)
+        case Missed():
+            return "missed", Nothing()
 
 
 async def _news(changes: AsyncIterator[Change], machine_id: str, after: int) -> None:
