@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import shutil
 import stat
@@ -87,7 +88,8 @@ class Archives:
 def _extract(archive: BinaryIO, name: str, copy: IO[bytes]) -> None:
     """Copy a regular file out of an archive, as far as it is sound; the archive is read once and never unpacked."""
     try:
-        with tarfile.open(fileobj=archive, mode="r|gz") as members:
+        # Not "r|gz": tarfile's own reader of gzip ends a damaged file with TypeError.
+        with gzip.GzipFile(fileobj=archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as members:
             for member in members:
                 if member.offset_data + member.size > MOST_BYTES:
                     log.warning("an archive is too large to be searched", name=name)

@@ -7,9 +7,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.controller.web.site import Api, client, lonely_controller, operations
 from ucvm_agent.controller.controller import Controller
+from ucvm_agent.controller.web.guard import Hosts
 from ucvm_agent.controller.web.site import open_site
 from ucvm_agent.errors import SettingsError
 
@@ -100,3 +103,9 @@ async def test_an_address_that_is_taken_is_told(api: Api, tmp_path: Path) -> Non
         with pytest.raises(SettingsError, match="cannot be listened to"):
             async with open_site(manager):
                 pass
+
+
+@given(header=st.text(max_size=80))
+def test_no_host_header_confuses_the_guard(header: str) -> None:
+    """It is whatever a peer writes."""
+    assert isinstance(header in Hosts("https://jobs.example"), bool)
