@@ -164,7 +164,7 @@ async def test_a_result_counts_only_from_who_had_the_job(ledger: Ledger) -> None
     done = await ledger.finish("j", unleased)
     assert done is not None
     assert (done.status, done.result and done.result.lease) == (JobStatus.FAILED, lease(job))
-    assert "768" in done.reason
+    assert "code 3" in done.reason
 
 
 async def test_a_cancelled_job_stays_so(ledger: Ledger) -> None:

@@ -209,3 +209,8 @@ class Summary(Record):
     machines: int = 0
     online: int = 0
     states: dict[str, int] = {}
+
+
+def describe_status(status: int) -> str:
+    """Return a raw wait status as a shell would tell it."""
+    return f"signal {status & 127}" if status & 127 else f"code {status >> 8}"

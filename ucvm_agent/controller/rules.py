@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
-from ucvm_agent.controller.model import Job, JobStatus, Lease, Machine, Result
+from ucvm_agent.controller.model import Job, JobStatus, Lease, Machine, Result, describe_status
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.events import Event, State, StateChanged
 
@@ -67,9 +67,9 @@ def finish(job: Job, result: Result, *, untaken: bool = False) -> Job | None:
     if not leases and not untaken:
         return None
     result = result.model_copy(update={"lease": leases[-1] if leases else ""})
-    reason = "" if not result.exit_status else f"its command ended with wait status {result.exit_status}"
+    reason = "" if not result.exit_status else f"its command ended with {describe_status(result.exit_status)}"
     if not reason and result.validation_status:
-        reason = f"its validation ended with wait status {result.validation_status}"
+        reason = f"its validation ended with {describe_status(result.validation_status)}"
     status = JobStatus.FAILED if reason else JobStatus.DONE
     return job.model_copy(update={"status": status, "changed": result.ended, "result": result, "reason": reason})
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ucvm_agent.controller.model import Job, JobStatus, Machine
+from ucvm_agent.controller.model import Job, JobStatus, Machine, describe_status
 from ucvm_agent.events import (
     ActionEnded,
     ContextReceived,
@@ -166,8 +166,11 @@ def job_details(job: Job) -> Iterator[str]:
             ("agent", result.agent if result else lease.agent if lease else ""),
             ("tries", f"{job.tries} of {job.max_tries}"),
             ("submitted", f"{job.submitted.astimezone():%Y-%m-%d %H:%M:%S}"),
-            ("exit", _exit(result.exit_status) if result else ""),
-            ("validation", _exit(result.validation_status) if result and result.validation_status is not None else ""),
+            ("exit", describe_status(result.exit_status) if result else ""),
+            (
+                "validation",
+                describe_status(result.validation_status) if result and result.validation_status is not None else "",
+            ),
             ("took", f"{result.seconds:.1f} s" if result and result.seconds else ""),
             ("archive", result.checksum and f"sha256 {result.checksum}" if result else ""),
         ]
@@ -189,11 +192,6 @@ def machine_details(machine: Machine) -> Iterator[str]:
             ("jobs", " ".join(machine.jobs)),
         ]
     )
-
-
-def _exit(status: int) -> str:
-    """Return a raw wait status as a shell would tell it."""
-    return f"signal {status & 127}" if status & 127 else f"code {status >> 8}"
 
 
 def _place(job: Job) -> str:
