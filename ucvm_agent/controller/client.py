@@ -27,6 +27,9 @@ API = "/api/v1"
 ANSWER_SECONDS = 150.0
 """For an answer; a plan of a VM takes longest."""
 
+READ_SECONDS = 15.0
+"""For a record."""
+
 SILENCE_SECONDS = 30.0
 """Without a byte in a stream or a file, after which a connection counts as broken."""
 
@@ -58,7 +61,9 @@ class Client:
 
     async def get(self, path: str, model: type[M], **query: object) -> M:
         """Return an answer."""
-        return await self._ask("GET", path, model, params={name: str(value) for name, value in query.items() if value})
+        params = {name: str(value) for name, value in query.items() if value}
+        # A record is there at once; a controller that is just being stopped may take a question and never answer.
+        return await self._ask("GET", path, model, params=params, timeout=aiohttp.ClientTimeout(total=READ_SECONDS))
 
     async def post(self, path: str, model: type[M], body: BaseModel | None = None) -> M:
         """Have something done."""

@@ -32,7 +32,8 @@ class Errands:
                 log.warning("messages were dropped", count=self._dropped)
             return
         self._count += 1
-        self._group.create_task(self._do(work))
+        task = self._group.create_task(self._do(work))
+        task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it had begun
 
     async def run(self) -> None:
         """Do what is started, until cancelled."""
