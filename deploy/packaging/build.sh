@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # Build the packages from this checkout, and print their sizes.
 #
-#   build.sh FOLDER [deb] [rpm]
+#   build.sh [--fast] FOLDER [deb] [rpm]
 #
 # It needs python3-venv, and debhelper or rpm (Debian's packages). What is built runs on machines with the same minor
 # version of Python: PYTHON=/usr/bin/python3.11 chooses another one than /usr/bin/python3. Libraries are kept as stage.sh
-# says. UCVM_FAST=1 compresses little; UCVM_REVISION is put behind the version.
+# says. With --fast nothing is compressed.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
+fast=
+if [ "${1:-}" = --fast ]; then
+  fast=1
+  shift
+fi
 folder=$(mkdir -p "${1:?where to?}" && cd "$1" && pwd)
 kinds=("${@:2}")
-version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$top/ucvm_agent/__init__.py")${UCVM_REVISION:-}
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$top/ucvm_agent/__init__.py")
 PYTHON=$(readlink -f "${PYTHON:-/usr/bin/python3}")
 # The time of the commit, so that the same commit makes the same package.
 SOURCE_DATE_EPOCH=$(git -C "$top" log -1 --format=%ct 2>/dev/null || date +%s)
@@ -33,13 +38,13 @@ ucvm-agent ($version) unstable; urgency=medium
 
  -- The ucvm-agent developers <ucvm-agent@localhost>  $(date --rfc-email --utc --date "@$SOURCE_DATE_EPOCH")
 END
-  (cd "$source" && DEB_COMPRESSION=${UCVM_FAST:+-Zgzip -z1} debian/rules binary)
+  (cd "$source" && DEB_COMPRESSION=${fast:+-Znone} debian/rules binary)
   mv "$work"/*.deb "$folder"
 }
 
 build_rpm() {
   rpmbuild -bb --define "_topdir $work/rpm" --define "_rpmdir $folder" \
-    --define "_build_name_fmt %%{NAME}-%%{VERSION}.%%{ARCH}.rpm" --define "_binary_payload ${UCVM_FAST:+w1.gzdio}" \
+    --define "_build_name_fmt %%{NAME}-%%{VERSION}.%%{ARCH}.rpm" --define "_binary_payload ${fast:+w.ufdio}" \
     --define "tree $TREE" --define "ucvm_version $version" --define "python $PYTHON" "$here/ucvm-agent.spec"
 }
 

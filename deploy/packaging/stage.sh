@@ -5,14 +5,14 @@
 #
 # The program comes with its libraries in a virtual environment: parts of it are started by path and by module, and have
 # to find what they import. PYTHON is the interpreter of the machines that it is for; /usr/bin/python3 unless it is set.
-# Wheels are kept in UCVM_CACHE (~/.cache/ucvm-agent), so that only the first time needs a network.
+# Wheels are kept in ~/.cache/ucvm-agent (XDG_CACHE_HOME), so that only the first time needs a network.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 python=$(readlink -f "${PYTHON:-/usr/bin/python3}")
-cache=${UCVM_CACHE:-$HOME/.cache/ucvm-agent}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ucvm-agent
 wheels=$cache/wheels-$({ "$python" -VV && cat "$top/pyproject.toml"; } | sha256sum | cut -c 1-16)
 home=/usr/lib/ucvm-agent
 
@@ -27,7 +27,8 @@ pip() { "$python" "$(echo "$wheels"/pip-*.whl)/pip" --quiet --disable-pip-versio
 fetch_wheels() {
   echo "fetching the libraries into $wheels" >&2
   "$python" -m venv "$work/venv"
-  "$work/venv/bin/pip" --quiet --disable-pip-version-check wheel --wheel-dir "$work/wheels" "$top[controller]" hatchling pip
+  "$work/venv/bin/pip" --quiet --disable-pip-version-check wheel --use-pep517 --wheel-dir "$work/wheels" \
+    "$top[controller]" hatchling pip
   rm "$work"/wheels/ucvm_agent-*.whl
   mkdir -p "$cache"
   cp -rT "$work/wheels" "$wheels.$$"
@@ -55,7 +56,7 @@ prune() { # leave out what nothing here uses
   printf -v kept '! -name %s ' "${services[@]}"
   # shellcheck disable=SC2086 # words
   find "$1/botocore/data" -mindepth 1 -maxdepth 1 -type d $kept -exec rm -rf {} +
-  rm -rf "$1"/boto3/{data,examples} "$1"/botocore/vendored/requests/packages
+  rm -rf "$1"/boto3/{data,examples}
   find "$1" -type d -name tests -prune -exec rm -rf {} +
   find "$1" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
 }
@@ -83,5 +84,5 @@ for program in ucvm-agent ucvm-controller; do
 done
 install -D -m 644 "$top/deploy/systemd/ucvm-agent.tmpfiles.conf" "$folder/usr/lib/tmpfiles.d/ucvm-agent.conf"
 install -D -m 644 "$top/deploy/systemd/ucvm-agent.preset" "$folder/usr/lib/systemd/system-preset/80-ucvm-agent.preset"
-install -D -m 600 "$here/agent.toml" "$folder/etc/ucvm-agent/agent.toml"
+install -D -m 644 "$here/agent.toml" "$folder/etc/ucvm-agent/agent.toml"
 install -d "$folder/etc/ucvm-agent/contextualizers.d"
