@@ -2,8 +2,9 @@
 # Run everything that has to hold: format, lint, types, tests. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tests/install.sh busybox-static chromium chromium-driver coop-computing-tools dosfstools e2fsprogs genisoimage iproute2 \
-  lua-sec mount mtools openssl passwd procps prosody redis-server strace util-linux xorriso
+. tests/install.sh busybox-static chromium chromium-driver coop-computing-tools debhelper dosfstools e2fsprogs genisoimage \
+  iproute2 lua-sec mandoc mount mtools openssl passwd procps prosody python3-venv redis-server rpm strace systemd \
+  util-linux xorriso
 
 export PATH="$PWD/.venv/bin:$PATH"
 ruff format --check --quiet .

@@ -43,8 +43,10 @@ END
 }
 
 build_rpm() {
-  rpmbuild -bb --define "_topdir $work/rpm" --define "_rpmdir $folder" \
-    --define "_build_name_fmt %%{NAME}-%%{VERSION}.%%{ARCH}.rpm" --define "_binary_payload ${fast:+w.ufdio}" \
+  local payload=w6.xzdio
+  [ -z "$fast" ] || payload=w.ufdio
+  rpmbuild -bb --define "_topdir $work/rpm" --define "_rpmdir $folder" --define "_binary_payload $payload" \
+    --define "_build_name_fmt %%{NAME}-%%{VERSION}.%%{ARCH}.rpm" \
     --define "tree $TREE" --define "ucvm_version $version" --define "python $PYTHON" "$here/ucvm-agent.spec"
 }
 

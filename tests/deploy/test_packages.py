@@ -108,7 +108,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
 def build(folder: Path) -> None:
     script = REPOSITORY / "deploy/packaging/build.sh"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = [script, "--fast", folder, "deb", "rpm"]
+    command = [str(script), "--fast", str(folder), "deb", "rpm"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     (folder / "clients.py").write_text(CLIENTS)
