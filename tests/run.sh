@@ -11,4 +11,4 @@ ruff check --quiet .
 mypy --no-error-summary
 # By hand for now: those that boot a machine (tests/system), until they have held on a quiet one, and those of the
 # packages (tests/deploy; debhelper, mandoc, rpm, systemd), until manuals and completion know the controller's commands.
-pytest --numprocesses 4 --dist worksteal --ignore tests/system --ignore tests/deploy "$@"
+pytest --numprocesses 3 --dist worksteal --ignore tests/system --ignore tests/deploy "$@"

@@ -57,7 +57,8 @@ async def in_state(controller: Controller, state: State, reason: str = "") -> Ma
 async def test_a_job_is_cancelled_in_any_phase(site: Infrastructure, phase: JobPhase) -> None:
     """The agent is killed as soon as it may have heard so; the job ends all the same, and the next one is done."""
     agent = site.agents[0]
-    script = "sleep 1000" if phase is JobPhase.RUNNING else "true"
+    go = site.folder / "go"
+    script = "sleep 1000" if phase is JobPhase.RUNNING else f"until [ -e {go} ]; do sleep 0.1; done"
     async with site.run_controller() as controller:
         await site.submit(controller.ledger, "j", script)
         if phase is JobPhase.INPUT:
@@ -66,6 +67,7 @@ async def test_a_job_is_cancelled_in_any_phase(site: Infrastructure, phase: JobP
         await reported(controller, phase if phase is JobPhase.INPUT else JobPhase.RUNNING)
         if phase is JobPhase.UPLOADING:
             await site.chirp.stop()
+            go.touch()
             await reported(controller, phase)
         await controller.orders.cancel("j", "not needed")
         await agent.end(signal.SIGKILL)
