@@ -116,6 +116,11 @@ timeout 60 curl -sfN --retry 30 --retry-delay 1 --retry-all-errors -H "Authoriza
   "http://$http/api/v1/jobs/histogram/log" >/dev/null
 api "http://$http/api/v1/jobs/histogram/output" | tar -xzO ./stdout
 
+title "SIGTERM: the daemon drains, tells what is left to tell, and stops"
+kill -TERM "$daemon"
+wait "$daemon"
+agent status | head -n 1
+
 title "What the VM has reported to the controller"
 api "http://$http/api/v1/events" | python -c '
 import json, sys
@@ -124,11 +129,6 @@ from ucvm_agent.events import Event
 for entry in json.load(sys.stdin)["events"]:
     print(describe(Event.model_validate(entry["event"])))
 '
-
-title "SIGTERM: the daemon drains and stops"
-kill -TERM "$daemon"
-wait "$daemon"
-agent status | head -n 1
 
 title "A second run changes nothing: ucvm-agent apply"
 agent apply --format json >"$work/second.json"
