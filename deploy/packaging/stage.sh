@@ -13,7 +13,7 @@ top=$(cd "$here/../.." && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 python=$(readlink -f "${PYTHON:-/usr/bin/python3}")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ucvm-agent
-wheels=$cache/wheels-$({ "$python" -VV && cat "$top/pyproject.toml"; } | sha256sum | cut -c 1-16)
+wheels=$cache/wheels-$({ "$python" -VV && cat "$top/pyproject.toml" "$0"; } | sha256sum | cut -c 1-16)
 home=/usr/lib/ucvm-agent
 
 # The services of AWS that are asked; botocore describes four hundred.
@@ -28,7 +28,7 @@ fetch_wheels() {
   echo "fetching the libraries into $wheels" >&2
   "$python" -m venv "$work/venv"
   "$work/venv/bin/pip" --quiet --disable-pip-version-check wheel --use-pep517 --wheel-dir "$work/wheels" \
-    "$top[controller]" hatchling pip
+    "$top[controller]" hatchling pip argparse-manpage shtab
   rm "$work"/wheels/ucvm_agent-*.whl
   mkdir -p "$cache"
   cp -rT "$work/wheels" "$wheels.$$"
@@ -61,27 +61,28 @@ prune() { # leave out what nothing here uses
   find "$1" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
 }
 
-install_command() { # NAME MODULE
-  install -d "$folder/usr/bin"
+install_command() { # NAME MODULE WHAT-FOR: with what is made of its command line
+  local completion=$folder/usr/share/bash-completion/completions manual=$folder/usr/share/man/man8
+  mkdir -p "$folder/usr/bin" "$completion" "$manual"
   printf '#!%s/bin/python3 -I\nfrom %s import main\n\nmain()\n' "$home" "$2" >"$folder/usr/bin/$1"
   chmod 755 "$folder/usr/bin/$1"
+  describe "$here/completion.py" "$2" >"$completion/$1"
+  describe -c 'from argparse_manpage.cli import main; main()' --module "$2" --function parser --prog "$1" \
+    --description "$3" --format single-commands-section --manual-section 8 --manual-title 'System administration' \
+    --include "$here/$1.man" >"$manual/$1.8"
+  install -D -m 644 "$top/deploy/systemd/$1.sysusers.conf" "$folder/usr/lib/sysusers.d/$1.conf"
 }
 
-install_files() { # FOLDER FILE…
-  install -d "$folder$1"
-  install -m 644 -t "$folder$1" "${@:2}"
+describe() { # …: Python with the program, and with the tools that describe it
+  local tools=("$wheels"/{argparse_manpage,shtab}-*.whl)
+  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=${tools[0]}:${tools[1]} "$folder$home/bin/python3" "$@"
 }
 
 [ -d "$wheels" ] || fetch_wheels
 install_program
-install_command ucvm-agent ucvm_agent.cli
-install_command ucvm-controller ucvm_agent.controller.cli
-install_files /usr/lib/systemd/system "$top"/deploy/systemd/*.{service,target}
-for program in ucvm-agent ucvm-controller; do
-  install -D -m 644 "$top/deploy/systemd/$program.sysusers.conf" "$folder/usr/lib/sysusers.d/$program.conf"
-  install -D -m 644 "$here/completion/$program" "$folder/usr/share/bash-completion/completions/$program"
-  install -D -m 644 "$here/man/$program.8" "$folder/usr/share/man/man8/$program.8"
-done
+install_command ucvm-agent ucvm_agent.cli 'contextualization and orchestration agent of a virtual machine'
+install_command ucvm-controller ucvm_agent.controller.cli 'hands out jobs and contexts to virtual machines, and watches them'
+install -D -m 644 -t "$folder/usr/lib/systemd/system" "$top"/deploy/systemd/*.{service,target}
 install -D -m 644 "$top/deploy/systemd/ucvm-agent.tmpfiles.conf" "$folder/usr/lib/tmpfiles.d/ucvm-agent.conf"
 install -D -m 644 "$top/deploy/systemd/ucvm-agent.preset" "$folder/usr/lib/systemd/system-preset/80-ucvm-agent.preset"
 install -D -m 644 "$here/agent.toml" "$folder/etc/ucvm-agent/agent.toml"

@@ -5,6 +5,7 @@ The machine is this one, under an overlay that the test throws away.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 
 import ucvm_agent
 from tests.contextualize.namespaces import needs_namespaces, run_apart
+from ucvm_agent import cli
+from ucvm_agent.controller import cli as controller
 
 REPOSITORY = Path(__file__).parents[2]
 VERSION = ucvm_agent.__version__
@@ -53,6 +56,17 @@ write_files:
   - {path: /srv/template, content: "{{ 6 * 7 }}\\n"}
 runcmd:
   - echo a command ran > /srv/ran
+"""
+
+COMPLETE = """\
+. /usr/share/bash-completion/completions/ucvm-agent
+complete() {
+  COMP_WORDS=(ucvm-agent "$@") COMP_CWORD=$#
+  _shtab_ucvm_agent
+  echo "completed: ${COMPREPLY[*]}"
+}
+complete --source open
+complete apply --loca
 """
 
 CLIENTS = """\
@@ -112,6 +126,7 @@ def build(folder: Path) -> None:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     (folder / "clients.py").write_text(CLIENTS)
+    (folder / "complete.sh").write_text(COMPLETE)
     (folder / "context").write_text(CONTEXT)
 
 
@@ -174,6 +189,25 @@ def test_an_rpm_has_the_same_files_and_keeps_the_state(packages: Packages, tmp_p
     )
     assert "/etc/systemd/system/multi-user.target.wants/ucvm-agent.service" in printed
     assert "from-the-package\n42\na command ran\n" in printed
+
+
+def test_manuals_and_completion_know_the_command_line(packages: Packages, tmp_path: Path) -> None:
+    """They are made of it when the package is; what they add is right for troff."""
+    printed = packages.on_a_machine(
+        """
+        dpkg --unpack /packages/*.deb
+        for program in ucvm-agent ucvm-controller; do
+          zcat /usr/share/man/man8/$program.8.gz | man --local-file --warnings - 2>&1
+        done
+        bash /packages/complete.sh
+        """,
+        tmp_path,
+    )
+    for parser in (cli.parser(), controller.parser()):
+        (commands,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        assert [name for name in commands if f"{parser.prog} {name}\n" not in printed] == []
+    assert not re.search(r":\d+: warning", printed)
+    assert "completed: opennebula openstack\ncompleted: --local\n" in printed
 
 
 def test_the_package_has_what_is_asked_of_aws(packages: Packages, tmp_path: Path) -> None:
