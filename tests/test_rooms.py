@@ -75,7 +75,7 @@ HEAVY = {
     },
     "psutil": {"monitoring/figures.py"},
     "prometheus_client": {"monitoring/openmetrics.py"},
-    "redis": {"controller/redis_link.py"},
+    "redis": {"controller/ledger/redis_link.py"},
     "boto3": {"aws.py"},
     "s3transfer": {"transfer/schemes/s3.py"},
     "jinja2": {"userdata/jinja.py"},

@@ -68,7 +68,7 @@ class Operation:
 
     async def tail(self, who: str, job_id: str, stream: str) -> str:
         """Return the end of what a job has written to `stdout` or `stderr`."""
-        from ucvm_agent.jobs.tail import Stream
+        from ucvm_agent.jobs.running.tail import Stream
 
         worker = self._working(job_id)
         if stream not in list(Stream):

@@ -29,8 +29,8 @@ from tests.benchmarks.installation import REPOSITORY
 from tests.benchmarks.memory import memory_of
 from tests.benchmarks.sessions import Session, log_in
 from tests.servers.prosody import Prosody
+from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 from ucvm_agent.controller.model import Description
-from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 from ucvm_agent.copilot.stanza import Envelope, bare
 
 CONTROLLER_CORE = 0

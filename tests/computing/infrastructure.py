@@ -18,11 +18,11 @@ from tests.daemon import Daemon
 from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.controller import Controller, open_controller
+from ucvm_agent.controller.ledger.base import Ledger
+from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 from ucvm_agent.controller.model import Description, Job, JobStatus, Limits
 from ucvm_agent.controller.settings import Settings
-from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 
 QUICK: Mapping[str, object] = {
     "enabled": True,

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from tests.computing.infrastructure import Infrastructure, all_ended, opened, processes
 from tests.servers.redis import RedisServer
+from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
 from ucvm_agent.controller.model import JobStatus
-from ucvm_agent.controller.redis_ledger import RedisLedger
 
 JOBS = 16
 WITHIN = 100.0

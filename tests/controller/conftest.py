@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from tests.controller.peer import account
 from tests.servers.prosody import Prosody
 from tests.servers.redis import RedisServer
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.controller import Controller, open_controller
-from ucvm_agent.controller.redis_ledger import RedisLedger
+from ucvm_agent.controller.ledger.base import Ledger
+from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
+from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 from ucvm_agent.controller.settings import Settings
-from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import SCRIPT
 from tests.controller.peer import Peer, peer
-from tests.controller.test_ledger import SCRIPT
 from tests.servers.prosody import Prosody
 from ucvm_agent.copilot.messages import GetJob, JobDone, RunJob, WantJob
 

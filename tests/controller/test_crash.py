@@ -10,14 +10,14 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import Peer, peer
-from tests.controller.test_ledger import NOW
 from tests.servers.prosody import Prosody
 from tests.servers.redis import RedisServer
 from tests.servers.serving import Serving
+from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
+from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 from ucvm_agent.controller.model import Description, JobStatus
-from ucvm_agent.controller.redis_ledger import RedisLedger
-from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
 from ucvm_agent.copilot import messages
 from ucvm_agent.copilot.messages import GetJob, HaveJob, JobDone, RunJob, WantJob
 from ucvm_agent.errors import DeliveryDelayed

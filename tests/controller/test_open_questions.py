@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import peer
-from tests.controller.test_ledger import NOW
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.model import Description
 from ucvm_agent.controller.open_questions import KEPT_SECONDS, MOST, OpenQuestions

@@ -13,8 +13,8 @@ from xml.etree.ElementTree import Element, fromstring, tostring
 import pytest
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import Peer, peer
-from tests.controller.test_ledger import NOW
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.counters import Count
 from ucvm_agent.controller.model import Description, JobStatus

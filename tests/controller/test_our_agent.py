@@ -11,8 +11,8 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import Peer, peer
-from tests.controller.test_ledger import NOW
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.feed import Change

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.job import Job
-from ucvm_agent.jobs.limits import Limits
-from ucvm_agent.jobs.record import Outcome
-from ucvm_agent.jobs.runner import Running, start
-from ucvm_agent.jobs.workdir import Folder, Workdir
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.job import Job
+from ucvm_agent.jobs.running.limits import Limits
+from ucvm_agent.jobs.running.record import Outcome
+from ucvm_agent.jobs.running.runner import Running, start
+from ucvm_agent.jobs.running.workdir import Folder, Workdir
 
 LIMITS = Limits(wall=60, memory=1024**3, processes=200, disk=1024**3, output=1024**2)
 

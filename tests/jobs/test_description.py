@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ucvm_agent.copilot.messages import JobDescription, RunJob, StoreOutputDir
 from ucvm_agent.errors import JobRefused, TransferRefused
 from ucvm_agent.jobs.description import read_inputs, read_job, read_limits
-from ucvm_agent.jobs.limits import Limits
 from ucvm_agent.jobs.output import target_of
+from ucvm_agent.jobs.running.limits import Limits
 
 CHIRP = {"chirpUrl": "chirp.example.org:9094", "inputDir": "job-1"}
 

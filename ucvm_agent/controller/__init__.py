@@ -1,5 +1,5 @@
 """The other end of the wire: hands out jobs and contexts, and shows the fleet (extra `controller`).
 
 It imports the protocol (`copilot`, `xmpp`, `events`) and nothing of what runs in a VM. What it must not forget is in a
-`Ledger` (`base.py`): SQLite for one controller, Redis for several that share the work.
+`ledger`: SQLite for one controller, Redis for several that share the work.
 """

@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element
 import structlog
 
 from ucvm_agent.controller import context_folder
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.context_folder import Context
 from ucvm_agent.controller.errands import Errands
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.copilot.context import PART_BYTES
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, read_message

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.contexts import Contexts
 from ucvm_agent.controller.counters import Counters
 from ucvm_agent.controller.feed import Feed
 from ucvm_agent.controller.fleet import Fleet
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.manager import Manager
 from ucvm_agent.controller.model import Description, Job
 from ucvm_agent.controller.orders import Orders
@@ -184,10 +184,10 @@ def _provider(settings: Secure) -> Provider | None:
 def make_ledger(settings: Settings) -> Ledger:
     """Return the ledger that the settings name, not open yet; only the library that it needs is loaded."""
     if settings.redis.get_secret_value():
-        from ucvm_agent.controller.redis_ledger import RedisLedger
+        from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
 
         return RedisLedger(settings.redis, max_tries=settings.jobs.max_tries)
-    from ucvm_agent.controller.sqlite_ledger import SQLiteLedger
+    from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 
     return SQLiteLedger(settings.state_dir / LEDGER)
 

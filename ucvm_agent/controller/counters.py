@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import structlog
 
-from ucvm_agent.controller.base import Ledger
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.copilot.messages import AnyMessage, ReportDuration, ReportEvent, ReportValue
 from ucvm_agent.copilot.post import Post

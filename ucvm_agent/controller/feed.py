@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import structlog
 
-from ucvm_agent.controller.base import Kind, Ledger, Notice
+from ucvm_agent.controller.ledger.base import Kind, Ledger, Notice
 from ucvm_agent.controller.model import Job, Machine
 from ucvm_agent.errors import LedgerError
 from ucvm_agent.events import Event

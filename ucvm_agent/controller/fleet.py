@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element
 
 import structlog
 
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.errands import Errands
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.copilot.stanza import Envelope, bare, message_element, read_message
 from ucvm_agent.errors import DeliveryDelayed, LedgerError
 from ucvm_agent.events import Event

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import structlog
 
-from ucvm_agent.controller.base import Admission, Kind, Ledger, Notice
 from ucvm_agent.controller.counters import Count, Counters
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.feed import Feed
+from ucvm_agent.controller.ledger.base import Admission, Kind, Ledger, Notice
 from ucvm_agent.controller.model import Input, Job, JobStatus
 from ucvm_agent.controller.open_questions import OpenQuestions
 from ucvm_agent.controller.settings import Settings

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 import structlog
 
-from ucvm_agent.controller.base import Ledger
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.settings import Jobs
 from ucvm_agent.errors import LedgerError
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.counters import Counters
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.feed import Feed
 from ucvm_agent.controller.hand_out import HandOut
 from ucvm_agent.controller.leases import Leases
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.take_in import TakeIn
 from ucvm_agent.copilot.post import Post

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from ucvm_agent.controller.base import Ledger
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.model import Job, JobStatus
 from ucvm_agent.copilot.messages import AnyMessage, CancelJob, Drain, JobOutput, Resume, TailJob
 from ucvm_agent.copilot.stanza import Envelope

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import structlog
 
 from ucvm_agent.controller import folders
-from ucvm_agent.controller.base import Ledger
 from ucvm_agent.controller.counters import Count, Counters
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.hand_out import ours
+from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.model import Job, Result, check_id
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.copilot.messages import (

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 
 from ucvm_agent.copilot.messages import JobDescription, RunJob
 from ucvm_agent.errors import JobRefused
-from ucvm_agent.jobs.job import Job
-from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.running.job import Job
+from ucvm_agent.jobs.running.limits import Limits
 from ucvm_agent.transfer.location import chirp_url
 
 

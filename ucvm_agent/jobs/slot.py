@@ -22,16 +22,16 @@ from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import DeliveryRefused, JobError, JobRefused, TransferError
 from ucvm_agent.events import JobPhase
 from ucvm_agent.jobs import output
-from ucvm_agent.jobs.record import End
-from ucvm_agent.jobs.runner import Lost, Running, attach
+from ucvm_agent.jobs.running.record import End
+from ucvm_agent.jobs.running.runner import Lost, Running, attach
 
 if TYPE_CHECKING:
     from ucvm_agent.copilot.messages import AnyMessage
     from ucvm_agent.jobs.conversation import Conversation
     from ucvm_agent.jobs.depot import Depot
     from ucvm_agent.jobs.desk import Desk
-    from ucvm_agent.jobs.runner import Ending
-    from ucvm_agent.jobs.workdir import Folder
+    from ucvm_agent.jobs.running.runner import Ending
+    from ucvm_agent.jobs.running.workdir import Folder
     from ucvm_agent.jobs.workshop import Workshop
     from ucvm_agent.store.jobs import BookedJob
     from ucvm_agent.store.store import Store

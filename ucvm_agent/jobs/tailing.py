@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ucvm_agent.copilot.messages import JobOutput, TailJob
-from ucvm_agent.jobs.tail import Stream
+from ucvm_agent.jobs.running.tail import Stream
 
 if TYPE_CHECKING:
     from ucvm_agent.jobs.conversation import Conversation

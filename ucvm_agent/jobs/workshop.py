@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.account import find_account
-from ucvm_agent.jobs.archive import pack
 from ucvm_agent.jobs.description import read_inputs, read_job, read_limits
-from ucvm_agent.jobs.limits import Limits
-from ucvm_agent.jobs.readers import Readers
-from ucvm_agent.jobs.runner import Running, start
-from ucvm_agent.jobs.tail import Chunk, Stream, tail
-from ucvm_agent.jobs.workdir import Folder, Workdir
+from ucvm_agent.jobs.running.account import find_account
+from ucvm_agent.jobs.running.archive import pack
+from ucvm_agent.jobs.running.limits import Limits
+from ucvm_agent.jobs.running.readers import Readers
+from ucvm_agent.jobs.running.runner import Running, start
+from ucvm_agent.jobs.running.tail import Chunk, Stream, tail
+from ucvm_agent.jobs.running.workdir import Folder, Workdir
 
 if TYPE_CHECKING:
     from pathlib import Path

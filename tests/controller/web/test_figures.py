@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.controller.test_ledger import event
+from tests.controller.ledger.test_ledger import event
 from tests.controller.web.site import Api, client
 from tests.controller.web.test_jobs import finish, submit, take
 from ucvm_agent.controller.controller import Controller

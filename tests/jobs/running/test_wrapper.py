@@ -10,9 +10,9 @@ import pytest
 
 from tests.jobs.place import Place
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs import wrapper
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.job import Job
+from ucvm_agent.jobs.running import wrapper
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.job import Job
 
 ME = Account("me", os.geteuid(), os.getegid())
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucvm_agent.errors import JobError, JobRefused
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.job import archive_name, check_id
-from ucvm_agent.jobs.record import sync_folder
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.job import archive_name, check_id
+from ucvm_agent.jobs.running.record import sync_folder
 
 REMOVE_SECONDS = 600.0
 

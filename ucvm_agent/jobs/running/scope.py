@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.running.limits import Limits
 
 _RUNNING = Path("/run/systemd/system")
 """Is there where systemd is process 1 (sd_booted(3))."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.running.limits import Limits
 
 _PERIOD = 100_000  # microseconds; the kernel's default
 

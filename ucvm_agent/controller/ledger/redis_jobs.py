@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from ucvm_agent.controller import rules
-from ucvm_agent.controller.base import Kind, Notice
-from ucvm_agent.controller.fields import read_job, read_original, write_job, write_original
+from ucvm_agent.controller.ledger import rules
+from ucvm_agent.controller.ledger.base import Kind, Notice
+from ucvm_agent.controller.ledger.fields import read_job, read_original, write_job, write_original
+from ucvm_agent.controller.ledger.redis_link import NOTICES, RedisLink
+from ucvm_agent.controller.ledger.redis_scripts import ADMIT, TAKE
 from ucvm_agent.controller.model import (
     Description,
     Job,
@@ -23,8 +25,6 @@ from ucvm_agent.controller.model import (
     new_token,
     spans,
 )
-from ucvm_agent.controller.redis_link import NOTICES, RedisLink
-from ucvm_agent.controller.redis_scripts import ADMIT, TAKE
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import JobExists, LedgerError
 

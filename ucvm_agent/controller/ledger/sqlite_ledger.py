@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from ucvm_agent.controller import rules
-from ucvm_agent.controller.base import Admission, Kind, Notice
+from ucvm_agent.controller.ledger import rules
+from ucvm_agent.controller.ledger.base import Admission, Kind, Notice
+from ucvm_agent.controller.ledger.sqlite_jobs import SQLiteJobs, count_jobs
 from ucvm_agent.controller.model import JobStatus, Machine, Summary
-from ucvm_agent.controller.sqlite_jobs import SQLiteJobs, count_jobs
 from ucvm_agent.events import Event
 
 KEPT_EVENTS = 200_000

@@ -14,8 +14,8 @@ from pathlib import Path
 import structlog
 
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.job import Job, package_name
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.job import Job, package_name
 
 log = structlog.get_logger()
 

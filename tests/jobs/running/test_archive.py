@@ -12,8 +12,8 @@ import pytest
 
 from tests.jobs.place import Place
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.archive import pack
-from ucvm_agent.jobs.workdir import Folder
+from ucvm_agent.jobs.running.archive import pack
+from ucvm_agent.jobs.running.workdir import Folder
 
 LIMIT = 10**8
 

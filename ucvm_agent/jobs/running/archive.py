@@ -16,11 +16,11 @@ from pathlib import Path
 import structlog
 
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs import program
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.packer import Report
-from ucvm_agent.jobs.record import sync_folder
-from ucvm_agent.jobs.workdir import Folder
+from ucvm_agent.jobs.running import program
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.packer import Report
+from ucvm_agent.jobs.running.record import sync_folder
+from ucvm_agent.jobs.running.workdir import Folder
 
 log = structlog.get_logger()
 

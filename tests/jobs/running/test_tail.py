@@ -8,7 +8,7 @@ import pytest
 
 from tests.jobs.place import Place, limits, reach
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.tail import Chunk, Stream, tail
+from ucvm_agent.jobs.running.tail import Chunk, Stream, tail
 
 
 async def test_what_a_running_job_has_printed_can_be_read_in_parts(place: Place) -> None:

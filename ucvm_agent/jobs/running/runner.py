@@ -26,15 +26,15 @@ from typing import TypeAlias
 import structlog
 
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs import program, wrapper
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.cgroup import Cgroup
-from ucvm_agent.jobs.job import WRAPPER, Job
-from ucvm_agent.jobs.limits import Limits
-from ucvm_agent.jobs.record import MAX_REASON, Beginning, Cancel, Order, Outcome, boot_id, start_time
-from ucvm_agent.jobs.scope import scope_command
-from ucvm_agent.jobs.tree import END_SECONDS, kill_strays
-from ucvm_agent.jobs.workdir import Folder, hand_over
+from ucvm_agent.jobs.running import program, wrapper
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.cgroup import Cgroup
+from ucvm_agent.jobs.running.job import WRAPPER, Job
+from ucvm_agent.jobs.running.limits import Limits
+from ucvm_agent.jobs.running.record import MAX_REASON, Beginning, Cancel, Order, Outcome, boot_id, start_time
+from ucvm_agent.jobs.running.scope import scope_command
+from ucvm_agent.jobs.running.tree import END_SECONDS, kill_strays
+from ucvm_agent.jobs.running.workdir import Folder, hand_over
 
 log = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """What stands between the agent and a job, so that the job outlives the agent and its end is known.
 
-    python -P -S -m ucvm_agent.jobs.supervisor CONTROL
+    python -P -S -m ucvm_agent.jobs.running.supervisor CONTROL
 
 A program of its own, started in the folder of control (`record.py`) with the order in it. It forks and lets its caller
 go as soon as it is known who runs the job. SIGTERM ends the job.
@@ -14,13 +14,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from ucvm_agent.jobs.capture import make_file
-from ucvm_agent.jobs.cgroup import Cgroup
-from ucvm_agent.jobs.job import WRAPPER
-from ucvm_agent.jobs.phase import UNSTARTABLE, Phase, Result
-from ucvm_agent.jobs.record import Beginning, End, Order, Outcome
-from ucvm_agent.jobs.signals import Signals
-from ucvm_agent.jobs.tree import PR_SET_CHILD_SUBREAPER, Tree, control_process
+from ucvm_agent.jobs.running.capture import make_file
+from ucvm_agent.jobs.running.cgroup import Cgroup
+from ucvm_agent.jobs.running.job import WRAPPER
+from ucvm_agent.jobs.running.phase import UNSTARTABLE, Phase, Result
+from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome
+from ucvm_agent.jobs.running.signals import Signals
+from ucvm_agent.jobs.running.tree import PR_SET_CHILD_SUBREAPER, Tree, control_process
 
 LOG = "log"
 """File in the folder of control for what should not happen."""

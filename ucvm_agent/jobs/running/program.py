@@ -13,4 +13,4 @@ ENVIRONMENT = {"PYTHONPATH": str(Path(ucvm_agent.__file__).parents[1]), "LANG": 
 
 def command(module: str, *arguments: str) -> tuple[str, ...]:
     """Return the command line of a module; it finds the standard library and ours, and nothing else."""
-    return (sys.executable, "-P", "-S", "-m", f"ucvm_agent.jobs.{module}", *arguments)
+    return (sys.executable, "-P", "-S", "-m", f"ucvm_agent.jobs.running.{module}", *arguments)

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ucvm_agent.controller import rules
-from ucvm_agent.controller.base import Kind, Notice
-from ucvm_agent.controller.fields import read_job, write_job
+from ucvm_agent.controller.ledger import rules
+from ucvm_agent.controller.ledger.base import Kind, Notice
+from ucvm_agent.controller.ledger.fields import read_job, write_job
+from ucvm_agent.controller.ledger.sqlite_schema import LEDGER
+from ucvm_agent.controller.ledger.sqlite_thread import SQLiteThread
 from ucvm_agent.controller.model import (
     Description,
     Job,
@@ -23,8 +25,6 @@ from ucvm_agent.controller.model import (
     new_token,
     spans,
 )
-from ucvm_agent.controller.sqlite_schema import LEDGER
-from ucvm_agent.controller.sqlite_thread import SQLiteThread
 from ucvm_agent.errors import JobExists
 
 EXPIRED = 100

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ucvm_agent.controller import rules
-from ucvm_agent.controller.base import Admission, Kind
+from ucvm_agent.controller.ledger import rules
+from ucvm_agent.controller.ledger.base import Admission, Kind
+from ucvm_agent.controller.ledger.redis_jobs import QUEUE, RedisJobs, event_number, status_key
+from ucvm_agent.controller.ledger.redis_link import NOTICES
+from ucvm_agent.controller.ledger.redis_scripts import APPEND
 from ucvm_agent.controller.model import JobStatus, Machine, Summary
-from ucvm_agent.controller.redis_jobs import QUEUE, RedisJobs, event_number, status_key
-from ucvm_agent.controller.redis_link import NOTICES
-from ucvm_agent.controller.redis_scripts import APPEND
 from ucvm_agent.events import Event, State
 
 KEPT_EVENTS = 200_000

@@ -1,6 +1,6 @@
 """Packs a job's folder as the account of jobs.
 
-    python -P -S -m ucvm_agent.jobs.packer FOLDER ARCHIVE NAME UID GID LIMIT
+    python -P -S -m ucvm_agent.jobs.running.packer FOLDER ARCHIVE NAME UID GID LIMIT
 
 A program of its own: the folder is hostile, so it is read with the rights of who made it, and can show nothing that
 the job could not see. ARCHIVE is the number of a descriptor that is open for writing. Standard output is one line of
@@ -18,7 +18,7 @@ import sys
 import tarfile
 from dataclasses import dataclass, field
 
-from ucvm_agent.jobs.account import Account
+from ucvm_agent.jobs.running.account import Account
 
 MAX_DEPTH = 100
 """Folders in each other; what is deeper is left out."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from ucvm_agent.jobs.capture import Capture
-from ucvm_agent.jobs.disk import Disk
-from ucvm_agent.jobs.record import Cancel, End, Order
-from ucvm_agent.jobs.signals import Signals
-from ucvm_agent.jobs.spawn import Program, spawn
-from ucvm_agent.jobs.tree import Tree
+from ucvm_agent.jobs.running.capture import Capture
+from ucvm_agent.jobs.running.disk import Disk
+from ucvm_agent.jobs.running.record import Cancel, End, Order
+from ucvm_agent.jobs.running.signals import Signals
+from ucvm_agent.jobs.running.spawn import Program, spawn
+from ucvm_agent.jobs.running.tree import Tree
 
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL, when the time is over or the job is cancelled."""

@@ -17,13 +17,13 @@ import pytest
 
 from tests.jobs.place import Place, limits, reach
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs import program
-from ucvm_agent.jobs.job import WRAPPER, Job
-from ucvm_agent.jobs.limits import Limits
-from ucvm_agent.jobs.record import Beginning, End, Order, Outcome, boot_id
-from ucvm_agent.jobs.runner import Lost, Running, attach, start
-from ucvm_agent.jobs.scope import scope_options
-from ucvm_agent.jobs.workdir import Folder
+from ucvm_agent.jobs.running import program
+from ucvm_agent.jobs.running.job import WRAPPER, Job
+from ucvm_agent.jobs.running.limits import Limits
+from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, boot_id
+from ucvm_agent.jobs.running.runner import Lost, Running, attach, start
+from ucvm_agent.jobs.running.scope import scope_options
+from ucvm_agent.jobs.running.workdir import Folder
 
 
 def alive(folder: Folder) -> list[str]:
@@ -214,8 +214,8 @@ AGENT = """
 import asyncio, json, os, sys
 from pathlib import Path
 from tests.jobs.place import Place, limits
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.workdir import Workdir
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.workdir import Workdir
 
 async def main(root, uid):
     place = Place(Path(root), Account("job", int(uid), int(uid)), Workdir(Path(root, "work")))
@@ -233,7 +233,7 @@ async def agent(place: Place, script: str) -> AsyncIterator[asyncio.subprocess.P
         *(sys.executable, "-c", AGENT, str(place.root), str(place.account.uid)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert process.stdin
     process.stdin.write(script.encode())
@@ -368,7 +368,7 @@ async def test_no_process_is_left_where_there_are_no_cgroups(prefix: str, script
         *(sys.executable, "-c", AGENT, str(place.root), uid),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     output, _ = await process.communicate(script.encode())
     status, ended = json.loads(output.splitlines()[-1])

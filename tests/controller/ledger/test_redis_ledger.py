@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from tests.controller.test_ledger import NOW, SCRIPT, later, lease, result, take
+from tests.controller.ledger.test_ledger import NOW, SCRIPT, later, lease, result, take
 from tests.servers.redis import RedisServer
-from ucvm_agent.controller.fields import read_original, write_original
+from ucvm_agent.controller.ledger.fields import read_original, write_original
+from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
 from ucvm_agent.controller.model import Description, JobStatus
-from ucvm_agent.controller.redis_ledger import RedisLedger
 from ucvm_agent.errors import LedgerError, SettingsError, UsageError
 
 ORIGINAL = (

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ucvm_agent.jobs.cgroup import Cgroup
+from ucvm_agent.jobs.running.cgroup import Cgroup
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 END_SECONDS = 5.0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucvm_agent.errors import JobRefused
-from ucvm_agent.jobs.job import Job, package_name
+from ucvm_agent.jobs.running.job import Job, package_name
 
 
 def job(**values: Any) -> Job:

@@ -20,8 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.limits import Limits
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.limits import Limits
 
 _ROOM = 8192
 """Bytes of the disk that are kept free for the outcome; no outcome is longer."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ucvm_agent.controller.base import Admission, Kind, Ledger, Notice
+from ucvm_agent.controller.ledger.base import Admission, Kind, Ledger, Notice
 from ucvm_agent.controller.model import Description, Job, JobStatus, Result
 from ucvm_agent.errors import JobExists, UsageError
 from ucvm_agent.events import AnyBody, Event, Note, State, StateChanged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ucvm_agent.jobs.account import Account
+from ucvm_agent.jobs.running.account import Account
 
 _CHUNK = 64 * 1024
 _MAX_PIPE = 1024**2

@@ -9,8 +9,8 @@ import pytest
 
 from tests.jobs.place import Place
 from ucvm_agent.errors import JobError, JobRefused
-from ucvm_agent.jobs.account import Account, find_account
-from ucvm_agent.jobs.workdir import hand_over
+from ucvm_agent.jobs.running.account import Account, find_account
+from ucvm_agent.jobs.running.workdir import hand_over
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.account import Account
-from ucvm_agent.jobs.workdir import Folder
+from ucvm_agent.jobs.running.account import Account
+from ucvm_agent.jobs.running.workdir import Folder
 
 MAX_CHUNK = 1024**2
 """Bytes that are given at once."""
