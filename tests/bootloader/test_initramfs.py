@@ -16,13 +16,18 @@ for room in ("bootloader", "sources", "userdata"):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name.rpartition(".")[2] not in sys.argv[1].split(","):
             importlib.import_module(module.name)
+from ucvm_agent.bootloader.__main__ import read_settings
+from ucvm_agent.sources.base import Found
+from ucvm_agent.userdata.decode import decode
+assert read_settings("quiet ucvm.boot.layer=dir:/somewhere ucvm.nothing=1").boot.layer == "dir:/somewhere"
+decode(Found("configdrive", "/dev/vdb", b"#cloud-config\\nhostname: a\\n[ucernvm-begin]\\ncvmfs_tag=1\\n[ucernvm-end]\\n"))
 """
 NOT_THERE = "xmpp,cernvm_online,online_context,online_service,file,template,json_patch"
 """Modules that the bootloader never loads; what they need is left out of the initial RAM disk."""
 
 
 def test_the_hook_copies_what_the_bootloader_loads(tmp_path: Path) -> None:
-    """With just those parts of the program, everything can be imported."""
+    """With just those parts of the program, everything can be imported, settings read and user-data decoded."""
     hook = (REPOSITORY / "deploy/initramfs/hooks/ucvm").read_text()
     listed = re.search(r"for part in (bootloader .*?); do", hook, re.DOTALL)
     assert listed is not None

@@ -27,21 +27,21 @@ def main() -> int:
     console.configure()
     command_line = Path("/proc/cmdline").read_text()
     try:
-        asyncio.run(boot.boot(arguments.root, _settings(command_line), command_line, network=arguments.network))
+        asyncio.run(boot.boot(arguments.root, read_settings(command_line), command_line, network=arguments.network))
     except UcvmError as error:
         console.shout(f"there is no root file system: {error}")
         return 1
     return 0
 
 
-def _settings(command_line: str, environment: Mapping[str, str] | None = None) -> Settings:
+def read_settings(command_line: str, environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of the kernel command line; one that is wrong must not keep the machine from starting."""
     try:
-        return load(None, environment or {}, command_line, {}).settings
+        return load(None, environment or {}, command_line, {}, with_context=False).settings
     except SettingsError as error:
         console.shout(f"the settings on the kernel command line are wrong, only those of the root count: {error}")
     ours = " ".join(word for word in command_line.split() if word.startswith("ucvm.boot."))
-    return load(None, {}, ours, {}).settings
+    return load(None, {}, ours, {}, with_context=False).settings
 
 
 if __name__ == "__main__":
