@@ -87,3 +87,6 @@ install -D -m 644 "$top/deploy/systemd/ucvm-agent.tmpfiles.conf" "$folder/usr/li
 install -D -m 644 "$top/deploy/systemd/ucvm-agent.preset" "$folder/usr/lib/systemd/system-preset/80-ucvm-agent.preset"
 install -D -m 644 "$here/agent.toml" "$folder/etc/ucvm-agent/agent.toml"
 install -d "$folder/etc/ucvm-agent/contextualizers.d"
+# The recipe for the initial RAM disk of a machine like µCernVM's; whoever wants one copies it to /etc/initramfs-tools.
+install -d "$folder/usr/share/ucvm-agent"
+cp -r "$top/deploy/initramfs" "$folder/usr/share/ucvm-agent"

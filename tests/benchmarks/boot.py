@@ -33,7 +33,7 @@ runcmd: [echo told > /srv/ran]
 """
 VARIANTS = {
     "plain": ("agent", "ucvm=off", r"login:"),
-    "agent": ("agent", "", r'"state": "ready"'),
+    "agent": ("agent", "", r"ucvm-agent\[\d+\]: ready since"),
     "cloud-init": ("cloud-init", "ucvm=off ds=ec2", r"Cloud-init v\S+ finished"),
 }
 """What is in the image, the kernel's parameters, and what the console says at the end."""
@@ -52,7 +52,7 @@ class Measured:
 
 def build(content: str) -> Path:
     """Return the folder of the image with the agent, or with cloud-init instead."""
-    environment = {**os.environ, "PYTHON": sys.executable, "UCVM_IMAGE": content}
+    environment = {**os.environ, "UCVM_IMAGE": content}
     script = REPOSITORY / "deploy/image/build.sh"
     built = subprocess.run([script], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return Path(built.stdout.splitlines()[-1])

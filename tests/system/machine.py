@@ -1,13 +1,12 @@
 """A machine in QEMU, driven by its serial console, by ssh, and by pulling its plug.
 
-Its network is QEMU's own and leads nowhere (`restrict=on`), except to what a test serves on loopback: metadata at
-169.254.169.254, an XMPP server at `XMPP`. It needs no privileges.
+Its network is QEMU's own and leads nowhere (`restrict=on`), except to what a test serves on loopback
+(`Hardware.services`). It needs no privileges.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import re
 import socket
@@ -20,7 +19,6 @@ from typing import Any, Self
 
 PATIENCE = 300.0
 """Seconds for anything that a machine does; emulated on two busy cores, one takes a minute and more to boot."""
-XMPP = "169.254.0.4"
 _GUEST = "169.254.0.15"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 LAYER = "/dev/disk/by-id/virtio-ucvm-layer"
@@ -38,7 +36,6 @@ class Hardware:
         firmware: options of `-smbios`.
         services: ports of loopback by the address and port where the machine finds them (`169.254.169.254:80`).
         parameters: of the kernel, beside those that every machine has.
-        credentials: what systemd shows to root beneath /run/credentials/@system.
         key: the private ssh key to log in with.
     """
 
@@ -47,7 +44,6 @@ class Hardware:
     firmware: Sequence[str] = ()
     services: Mapping[str, int] = field(default_factory=dict)
     parameters: str = ""
-    credentials: Mapping[str, bytes] = field(default_factory=dict)
     key: Path | None = None
 
 
@@ -91,6 +87,12 @@ class Machine:
             self._process.kill()
         await self._process.wait()
         await self._reader
+
+    async def shut_down(self) -> None:
+        """Press the power button, and wait for the end."""
+        await self._ask("system_powerdown")
+        async with asyncio.timeout(PATIENCE):
+            await self._process.wait()
 
     async def until(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
         """Wait for the console to say something, or to have said it."""
@@ -166,11 +168,7 @@ class Machine:
         options += _disk("layer", image / "root.squashfs", read_only=True)
         for number, disk in enumerate(hardware.disks):
             options += _disk(f"disk{number}", disk, read_only=disk.suffix == ".iso")
-        secrets = [
-            f"type=11,value=io.systemd.credential.binary:{name}={base64.b64encode(content).decode()}"
-            for name, content in hardware.credentials.items()
-        ]
-        for option in (*hardware.firmware, *secrets):
+        for option in hardware.firmware:
             options += ["-smbios", option]
         return options
 

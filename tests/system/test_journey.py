@@ -1,4 +1,4 @@
-"""From power on to a contextualized machine, and what a power cut does to it."""
+"""From power on, over a power cut, to a machine that works."""
 
 from __future__ import annotations
 
@@ -9,36 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Site
 from tests.system.machine import Machine, make_disk
-from ucvm_agent.events import ActionEnded, Contextualized, State
+from tests.system.site import Site
+from ucvm_agent.events import ActionEnded, Contextualized, Event, State
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-CONTEXT = """\
-#cloud-config
-hostname: worker-1
-users:
-  - name: alice
-    ssh_authorized_keys: [{key}]
-  - name: root
-    ssh_authorized_keys: [{key}]
-write_files:
-  - path: /srv/told
-    content: by the context
-runcmd:
-  - echo ran >> /srv/ran
-[ucernvm-begin]
-resize_rootfs=off
-cvmfs_http_proxy="http://squid.example.org:3128;DIRECT"
-[ucernvm-end]
+HISTOGRAM = """#!/bin/sh
+sort "$1" | uniq -c
+cat /proc/self/cgroup
+cat "/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max"
 """
+HOG = "#!/bin/sh\nhead -c 200M /dev/zero | tail -c 190M | wc -c\n"
 
 
-async def test_from_power_on_to_the_second_boot(site: Site) -> None:
-    """The first boot makes the machine what its context says; the second finds it so, and is the same machine."""
-    public = site.key.with_suffix(".pub").read_text().strip()
-    site.imds.user_data = CONTEXT.format(key=public).encode()
+SCRIPT = "[ -e /srv/cut ] || { touch /srv/cut; sync; echo begun > /dev/console; sleep 600; }; echo ran >> /srv/ran"
+"""Its first run never ends."""
+
+
+async def test_a_power_cut_in_the_first_boot_a_second_that_works_and_a_third(site: Site) -> None:
+    """The first boot begins what its context says, the second completes it and works; the third finds all done."""
+    site.imds.user_data = site.context(f"runcmd: ['{SCRIPT}']")
     foreign = _foreign_disk(site.folder / "foreign.img")
     before = _digest(foreign)
     hardware = site.hardware(foreign, make_disk(site.folder / "scratch.img"), make_disk(site.folder / "second.img"))
@@ -46,48 +37,61 @@ async def test_from_power_on_to_the_second_boot(site: Site) -> None:
     async with Machine(site.folder, hardware, "first") as machine:
         await machine.until(r"/dev/vdc was empty and is the scratch file system now")
         await machine.until(r"the root is squashfs:\S+ beneath /dev/vdc")
-        first = await site.until(State.READY)
-        assert await machine.run("cat /srv/told; id -un", user="alice") == "by the contextalice\n"
-        assert await machine.run("hostname; cat /srv/ran") == "worker-1\nran\n"
-        shown = await machine.run(
-            "findmnt -n -o FSTYPE /; findmnt -n -o FSTYPE /mnt/.ro; findmnt -n -o FSTYPE /mnt/.rw"
-        )
-        assert shown.split() == ["overlay", "squashfs", "ext4"]
-        status = json.loads(await machine.run("ucvm-agent status --json"))
-        assert status["state"] == "ready"
-        identity = await machine.run("cat /etc/machine-id")
-        # Here the journey goes on with a job, once the agent takes jobs.
-        await machine.run("sync")
+        await machine.until(r"begun")
 
     async with Machine(site.folder, hardware, "second") as machine:
         await machine.until(r"the scratch file system is /dev/vdc")
-        second = await site.until(State.READY)
+        await machine.until(r"ucvm-agent\[\d+\]: ready since")
+        identity = await _inspect(machine)
+        await _work(site)
+        print(await machine.run("ucvm-agent status; systemd-analyze; systemd-analyze blame | grep ucvm"))
+        await machine.shut_down()
+    first = await site.until(State.STOPPED)
+
+    async with Machine(site.folder, hardware, "third") as machine:
+        third = await site.until(State.READY)
         assert await machine.run("cat /srv/ran; cat /etc/machine-id") == f"ran\n{identity}"
 
-    assert {event.machine_id for event in first + second} == {first[0].machine_id}
-    assert first[-1].boot_id != second[-1].boot_id
-    assert [event.seq for event in first + second] == list(range(1, len(first + second) + 1))
-    assert not [event for event in second if isinstance(event.body, ActionEnded)]
-    assert all(not event.body.changed for event in second if isinstance(event.body, Contextualized))
+    assert {event.machine_id for event in first + third} == {first[0].machine_id}
+    assert len({event.boot_id for event in first + third}) == 3
+    assert [event.seq for event in first + third] == list(range(1, len(first + third) + 1))
+    _assert_nothing_was_done(third)
     assert _digest(foreign) == before
     assert (site.folder / "second.img").read_bytes().count(0) == (site.folder / "second.img").stat().st_size
 
 
-async def test_a_power_cut_in_the_first_boot(site: Site) -> None:
-    """The next boot completes what the first has begun."""
-    public = site.key.with_suffix(".pub").read_text().strip()
-    script = "  - echo begun > /dev/console; [ -e /srv/cut ] || { touch /srv/cut; sync; sleep 600; }\n"
-    site.imds.user_data = CONTEXT.format(key=public).replace("runcmd:\n", f"runcmd:\n{script}").encode()
-    hardware = site.hardware(make_disk(site.folder / "scratch.img"))
+async def _inspect(machine: Machine) -> str:
+    """Look at what has become of the machine, and return its identity."""
+    assert await machine.run("cat /srv/told; id -un", user="alice") == "by the contextalice\n"
+    assert await machine.run("hostname; cat /srv/ran") == "worker-1\nran\n"
+    shown = await machine.run("findmnt -n -o FSTYPE /; findmnt -n -o FSTYPE /mnt/.ro; findmnt -n -o FSTYPE /mnt/.rw")
+    assert shown.split() == ["overlay", "squashfs", "ext4"]
+    waiting = "systemctl start ucvm-contextualized.target; ucvm-agent status --json"
+    assert json.loads(await machine.run(waiting))["state"] == "ready"
+    return await machine.run("cat /etc/machine-id")
 
-    async with Machine(site.folder, hardware, "first") as machine:
-        await machine.until(r"begun")
 
-    async with Machine(site.folder, hardware, "second") as machine:
-        events = await site.until(State.READY, State.DEGRADED, State.FAILED)
-        assert await machine.run("cat /srv/told", user="alice") == "by the context"
-        assert json.loads(await machine.run("ucvm-agent status --json"))["state"] == "ready"
-    assert len({event.machine_id for event in events}) == 1
+async def _work(site: Site) -> None:
+    """Let the machine do a job, and one that wants more memory than it may have."""
+    programs = site.folder / "programs"
+    programs.mkdir()
+    (programs / "histogram.sh").write_text(HISTOGRAM)
+    (programs / "hog.sh").write_text(HOG)
+    (programs / "data").write_text("b\na\nb\n")
+    limited = ("--wait", "--memory", "64M")
+    data = ("--input", programs / "data")
+    await site.ask("submit", *limited, *data, "--id", "histogram", programs / "histogram.sh", "data")
+    printed = await site.ask("job", "histogram", "--log")
+    assert printed.split()[:4] == ["1", "a", "2", "b"]
+    assert ".scope" in printed
+    assert printed.splitlines()[-1] == str(64 * 1024 * 1024)
+    hog = json.loads(await site.ask("submit", *limited, "--json", "--id", "hog", programs / "hog.sh"))
+    assert hog is None
+
+
+def _assert_nothing_was_done(events: list[Event]) -> None:
+    assert not [event for event in events if isinstance(event.body, ActionEnded)]
+    assert all(not event.body.changed for event in events if isinstance(event.body, Contextualized))
 
 
 def _foreign_disk(path: Path) -> Path:
