@@ -17,7 +17,7 @@ import pytest
 
 import ucvm_agent
 from tests.contextualize.namespaces import needs_namespaces, run_apart
-from ucvm_agent import cli
+from ucvm_agent.cli import main as cli
 from ucvm_agent.controller import cli as controller
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.sources.images import loop_device, make_image
-from ucvm_agent import contextualization
 from ucvm_agent.errors import SourceAbsent, SourceRefused
 from ucvm_agent.settings import Bootloader, Extra, Settings
 from ucvm_agent.sources import bootloader, extra
@@ -17,6 +16,7 @@ from ucvm_agent.sources.base import Found
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.sources.volumes import search
 from ucvm_agent.sources.volumes.device import Device
+from ucvm_agent.stages import preparation as contextualization
 
 
 @pytest.fixture
