@@ -23,7 +23,7 @@ from tests.sources.network import CLOUDSTACK, LINK_LOCAL, PIN_SERVICE, Network
 OURS = """
 import asyncio, json, sys, time
 from ucvm_agent import sources
-from ucvm_agent.stages.preparation import discover
+from ucvm_agent.stages.discovery import discover
 from ucvm_agent.settings import Settings
 settings = Settings.model_validate({{"sources": {sources}}})
 sources.make_all(settings)  # imports them, as those of cloud-init are imported above

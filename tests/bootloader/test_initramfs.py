@@ -21,7 +21,6 @@ from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.decode import decode
 assert read_settings("quiet ucvm.boot.layer=dir:/somewhere ucvm.nothing=1").boot.layer == "dir:/somewhere"
 user_data = b"#cloud-config\\nhostname: a\\n[ucernvm-begin]\\ncvmfs_tag=1\\n[ucernvm-end]\\n"
-user_data = b", user_data
 decode(Found("configdrive", "/dev/vdb", user_data))
 """
 NOT_THERE = "xmpp,cernvm_online,online_context,online_service,file,template,json_patch"

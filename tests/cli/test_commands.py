@@ -39,9 +39,9 @@ def run(*arguments: object, given: bytes = b"", **environment: str) -> subproces
 def test_a_dry_run_needs_no_network_library(tmp_path: Path) -> None:
     """Start-up is paid for what is used: a local file needs neither HTTP, XMPP nor AWS."""
     script = (
-        "import sys; from ucvm_agent.cli import main as cli\n"
+        "import sys\nfrom ucvm_agent.cli import commands\nfrom ucvm_agent.cli.parser import parser\n"
         f"words = ['--dry-run', '--root', {str(tmp_path)!r}, '--user-data', {str(CONTEXTS / 'atlas.context')!r}]\n"
-        "assert cli.dry_run(cli.parser().parse_args(words)) == 0\n"
+        "assert commands.dry_run(parser().parse_args(words)) == 0\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "heavy = {'aiohttp', 'slixmpp', 'boto3', 'botocore', 'passlib', 'tenacity', 'pycdlib', 'defusedxml'}\n"
         "assert not loaded & heavy, loaded & heavy\n"
@@ -222,12 +222,12 @@ def test_a_volume_is_read_without_privilege() -> None:
         words = ["--dry-run", "--source", "configdrive", "--device", str(image), "--root", str(folder / "root")]
         # The first run loads what may lie in root's home, the second one has no privilege.
         script = (
-            "import os, sys; from ucvm_agent.cli import main as cli\n"
-            f"arguments = cli.parser().parse_args({words!r})\n"
-            "cli.dry_run(arguments)\n"
+            "import os, sys\nfrom ucvm_agent.cli import commands\nfrom ucvm_agent.cli.parser import parser\n"
+            f"arguments = parser().parse_args({words!r})\n"
+            "commands.dry_run(arguments)\n"
             "print('unprivileged')\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "sys.exit(cli.dry_run(arguments))\n"
+            "sys.exit(commands.dry_run(arguments))\n"
         )
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -41,13 +41,13 @@ async def daemon(tmp_path: Path, online: Online, controller: Controller) -> Asyn
 
 IMPATIENT = """
 import sys
-from ucvm_agent.cli import main as cli
+from ucvm_agent.cli.main import main
 from ucvm_agent.pairing import console
 console.FAILURE_SECONDS = 0.0
 if "--quick" in sys.argv:
     sys.argv.remove("--quick")
     console.IDLE_SECONDS = console.SECRET_SECONDS = 0.5
-cli.main()
+main()
 """
 """The program, but for its pauses."""
 

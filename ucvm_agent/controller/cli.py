@@ -172,10 +172,10 @@ def remote(arguments: argparse.Namespace) -> int:
 
 def config(arguments: argparse.Namespace) -> int:
     """Print the settings in force, and where each was set."""
-    from ucvm_agent.store import render_status as show
+    from ucvm_agent.settings.render import settings_json, settings_text
 
     found = effective(arguments)
-    print(show.settings_json(found) if "json" in arguments else show.settings_text(found))
+    print(settings_json(found) if "json" in arguments else settings_text(found))
     return 0
 
 

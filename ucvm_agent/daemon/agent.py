@@ -31,7 +31,8 @@ from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.settings.layers import read_context_file
 from ucvm_agent.stages.application import carry_out
 from ucvm_agent.stages.completion import complete, recall
-from ucvm_agent.stages.preparation import boot_id, include, prepare, state_file
+from ucvm_agent.stages.place import boot_id, state_file
+from ucvm_agent.stages.preparation import include, prepare
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 

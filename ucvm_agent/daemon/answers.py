@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ucvm_agent.errors import SourceError
 from ucvm_agent.events import Note, State
-from ucvm_agent.stages.preparation import discover, fall_back, follow
+from ucvm_agent.stages.discovery import discover, fall_back, follow
 
 if TYPE_CHECKING:
     from ucvm_agent.process.notify import Notify

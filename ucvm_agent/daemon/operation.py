@@ -11,8 +11,8 @@ import structlog
 
 from ucvm_agent.errors import CommandRefused
 from ucvm_agent.events import Note
-from ucvm_agent.store import render_status as show
 from ucvm_agent.store import status
+from ucvm_agent.store.render_status import jobs_text, status_text
 
 if TYPE_CHECKING:
     from ucvm_agent.daemon.renewal import Renewal
@@ -59,12 +59,12 @@ class Operation:
         self._note(who, "status")
         found = await asyncio.to_thread(status.read, self._store.path)
         now = datetime.now(UTC)
-        return show.status_text(found, running=True, boot_id=self._store.boot_id, settings=self._settings, now=now)
+        return status_text(found, running=True, boot_id=self._store.boot_id, settings=self._settings, now=now)
 
     async def jobs(self, who: str) -> str:
         """List the jobs that there are, and the last that there were."""
         self._note(who, "jobs")
-        return show.jobs_text((await asyncio.to_thread(status.read, self._store.path)).jobs)
+        return jobs_text((await asyncio.to_thread(status.read, self._store.path)).jobs)
 
     async def tail(self, who: str, job_id: str, stream: str) -> str:
         """Return the end of what a job has written to `stdout` or `stderr`."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ucvm_agent.contextualize.render_text import render_text
 from ucvm_agent.errors import CommandRefused
 from ucvm_agent.stages.completion import recall
-from ucvm_agent.stages.preparation import discover, include, prepare
+from ucvm_agent.stages.discovery import discover
+from ucvm_agent.stages.preparation import include, prepare
 
 if TYPE_CHECKING:
     from ucvm_agent.assignment.controllers import Controllers

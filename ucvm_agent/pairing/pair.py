@@ -22,7 +22,7 @@ from ucvm_agent.settings import Settings
 from ucvm_agent.sources import chosen
 from ucvm_agent.sources.cernvm_online import PAIRED, Source
 from ucvm_agent.sources.online_context import Ticket, read_context
-from ucvm_agent.stages.preparation import boot_id, state_file
+from ucvm_agent.stages.place import boot_id, state_file
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 
