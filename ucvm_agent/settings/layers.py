@@ -161,9 +161,11 @@ def _layers(
 def _merge(program: Program[S], layers: Iterable[Layer]) -> Effective[S]:
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
+    known = {path for path, _ in leaves(program.model)}
     for layer in layers:
         for path, value in layer.values.items():
-            _refuse_unknown(program, path, layer)
+            if path not in known:
+                raise _unknown(program, path, layer, known)
             _put(merged, path, value)
             origins[path] = layer.where(path)
     try:
@@ -247,10 +249,11 @@ def _spelled_layer(
     def spell(path: SettingPath) -> str:
         return prefix + case(delimiter.join(path))
 
-    known = {spell(path) for path, _ in leaves(program.model)}
-    for name in given:
-        if name not in known:
-            raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(program, name, known))
+    if given:
+        known = {spell(path) for path, _ in leaves(program.model)}
+        for name in given:
+            if name not in known:
+                raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(program, name, known))
     nested = _nested(program, given, prefix, delimiter)
     return Layer(dict(_values(nested)), lambda path: f"{place}{spell(path)}")
 
@@ -285,11 +288,10 @@ def _put(tree: dict[str, Any], path: SettingPath, value: object) -> None:
     tree[path[-1]] = value
 
 
-def _refuse_unknown(program: Program[S], path: SettingPath, layer: Layer) -> None:
-    known = {".".join(known) for known, _ in leaves(program.model)}
+def _unknown(program: Program[S], path: SettingPath, layer: Layer, known: Iterable[SettingPath]) -> SettingsError:
     name = ".".join(path)
-    if name not in known:
-        raise SettingsError(f"unknown setting {name}", where=layer.where(path), hint=_nearest(program, name, known))
+    hint = _nearest(program, name, [".".join(path) for path in known])
+    return SettingsError(f"unknown setting {name}", where=layer.where(path), hint=hint)
 
 
 def _nearest(program: Program[S], name: str, known: Iterable[str]) -> str:
