@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Controller, Daemon
+from tests.daemon.running import Controller, Daemon
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -6,40 +6,61 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import contextualizers
 import ucvm_agent
-from ucvm_agent import cli, errors
+from ucvm_agent import errors
+from ucvm_agent.cli import main as cli
 from ucvm_agent.settings import Section, Settings
 
 PACKAGE = Path(ucvm_agent.__file__).parent
 REPOSITORY = PACKAGE.parent
 CONTEXTUALIZERS = Path(contextualizers.__file__).parent
 
-SHARED = {"errors", "events", "settings", "store", "retry", "private_file", "public_key", "nearest", "salted"}
+SHARED = {"errors", "events", "settings", "store", "files", "public_key", "nearest", "salted"}
 """What every room may import: data, durable state, and small rules that several rooms keep."""
 
 ROOMS = {
+    "settings": set[str](),
+    "files": set[str](),
     "store": {"sources"},
-    "bootloader": {"sources", "userdata", "layers"},
-    "sources": {"http"},
+    "process": set[str](),
+    "network": set[str](),
+    "bootloader": {"sources", "userdata"},
+    "sources": {"network"},
     "userdata": {"sources"},
-    "include": {"sources", "userdata", "http", "aws"},
-    "contextualize": {"userdata", "aws"},
+    "include": {"sources", "userdata", "network"},
+    "contextualize": {"userdata", "network"},
     "copilot": set[str](),
-    "jobs": {"copilot", "transfer", "contextualize", "xmpp", "http", "sources"},
-    "xmpp": set[str](),
-    "controller": {"copilot", "xmpp", "report", "http", "layers", "log", "loop", "notify", "show"},
-    "report": {"xmpp", "copilot", "http"},
-    "transfer": {"http", "aws"},
-    "cluster": {"sources", "userdata", "contextualize", "contextualization", "http"},
-    "pairing": {"sources", "contextualize", "contextualization"},
-    "assignment": {"sources", "contextualize", "contextualization", "copilot", "xmpp"},
+    "jobs": {"copilot", "transfer", "xmpp", "network", "sources"},
+    "xmpp": {"network"},
+    "controller": {"copilot", "xmpp", "report", "network", "process"},
+    "report": {"xmpp", "copilot", "network"},
+    "transfer": {"network"},
+    "cluster": {"sources", "userdata", "contextualize", "network"},
+    "assignment": {"sources", "copilot", "xmpp", "network"},
+    "stages": {"sources", "assignment", "include", "userdata", "cluster", "contextualize", "network"},
+    "pairing": {"sources", "stages"},
     "monitoring": {"copilot", "xmpp"},
     "operators": {"copilot", "xmpp"},
+    "daemon": {
+        "assignment",
+        "contextualize",
+        "copilot",
+        "jobs",
+        "monitoring",
+        "operators",
+        "process",
+        "report",
+        "sources",
+        "stages",
+        "xmpp",
+    },
+    "cli": {"contextualize", "daemon", "pairing", "process", "sources", "stages"},
 }
 """What each room imports besides: its data come from there. `store` keeps what a source found."""
 
@@ -54,7 +75,6 @@ HEAVY = {
         "controller/web/machines.py",
         "controller/web/operation.py",
         "controller/web/site.py",
-        "http.py",
         "sources/ec2.py",
         "sources/service.py",
         "sources/online_service.py",
@@ -62,6 +82,7 @@ HEAVY = {
         "report/http.py",
         "transfer/schemes/http.py",
         "monitoring/openmetrics.py",
+        "network/http.py",
     },
     "slixmpp": {
         "assignment/controllers.py",
@@ -76,7 +97,7 @@ HEAVY = {
     "psutil": {"monitoring/figures.py"},
     "prometheus_client": {"monitoring/openmetrics.py"},
     "redis": {"controller/ledger/redis_link.py"},
-    "boto3": {"aws.py"},
+    "boto3": {"network/aws.py"},
     "s3transfer": {"transfer/schemes/s3.py"},
     "jinja2": {"userdata/jinja.py"},
     "jsonpatch": {"userdata/json_patch.py"},
@@ -88,11 +109,11 @@ HEAVY = {
         "copilot/tickets.py",
     },
     "yaml": {"userdata/cloud_config.py"},
-    "tenacity": {"retry.py", "report/courier.py", "transfer/move.py", "xmpp/client.py"},
+    "tenacity": {"network/retry.py", "report/courier.py", "transfer/move.py", "xmpp/client.py"},
     "passlib": set[str](),
     "pycdlib": {"sources/volumes/iso.py"},
     "defusedxml": set[str](),
-    "email": {"userdata/mime.py", "http.py"},
+    "email": {"userdata/mime.py", "network/http.py"},
 }
 """Modules that may load a library as soon as they are imported; such a module is imported where it is used."""
 
@@ -142,8 +163,21 @@ def test_a_room_imports_only_what_comes_before_it(room: str) -> None:
 @pytest.mark.parametrize("module", sorted(SHARED - {"store"}))
 def test_what_all_rooms_share_knows_no_room(module: str) -> None:
     """`errors`, `events` and `settings` can be imported from anywhere without a circle."""
-    ours = [name for name in imported(PACKAGE / f"{module}.py") if name.startswith("ucvm_agent.")]
+    paths = modules(PACKAGE / module) or [PACKAGE / f"{module}.py"]
+    ours = [name for path in paths for name in imported(path) if name.startswith("ucvm_agent.")]
     assert [name for name in ours if name.split(".")[1] not in SHARED - {"store"}] == []
+
+
+def test_no_room_comes_before_itself() -> None:
+    """What the rooms import of each other has an order."""
+    order = list(TopologicalSorter(ROOMS).static_order())
+    assert order.index("stages") < order.index("daemon") < order.index("cli")
+
+
+def test_the_top_level_has_only_what_all_rooms_share() -> None:
+    """A new module gets a room."""
+    names = {path.stem for path in PACKAGE.glob("*.py")}
+    assert names == {"__init__", "__main__", *SHARED - set(ROOMS)}
 
 
 @pytest.mark.parametrize("path", modules(CONTEXTUALIZERS), ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Controller, Daemon
+from tests.daemon.running import Controller, Daemon
 from tests.offers import OFFERS, SECRET, Offer
 from tests.servers import aws
 from tests.servers.web import serve

@@ -1,8 +1,9 @@
 """Contextualization and orchestration agent for µCernVM-like virtual machines.
 
-Each folder below is one room of the design, in the order in which the data flows: `sources`, `userdata`,
-`contextualize`, `report`. A room imports only from rooms before it and from `errors`, `events`, `settings`
-and `store`.
+Each folder below is one room of the design. Data go one way through them: `sources`, `include`, `userdata`,
+`contextualize`, `report`; `stages` is that way as a whole, `daemon` goes it for as long as the machine runs, and `cli`
+starts all. What every room may import lies here (`errors`, `events`, …) or in `settings`, `files` and `store`; what
+else a room imports is listed in tests/test_rooms.py.
 """
 
 __version__ = "0.1.0"

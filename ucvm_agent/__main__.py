@@ -1,5 +1,5 @@
 """`python -m ucvm_agent` is `ucvm-agent`."""
 
-from ucvm_agent.cli import main
+from ucvm_agent.cli.main import main
 
 main()

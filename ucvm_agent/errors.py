@@ -37,7 +37,7 @@
     └── MessageRefused           what a peer sent is dropped: it is not authentic, malformed, or cannot be decrypted
         └── TicketRefused        … for want of a good ticket, which the peer is told
 
-The branches follow what the caller does next. Only `cli.py` turns an error into an exit code.
+The branches follow what the caller does next. Only the command lines turn an error into an exit code.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ describe() { # …: Python with the program, and with the tools that describe it
 
 [ -d "$wheels" ] || fetch_wheels
 install_program
-install_command ucvm-agent ucvm_agent.cli 'contextualization and orchestration agent of a virtual machine'
+install_command ucvm-agent ucvm_agent.cli.main 'contextualization and orchestration agent of a virtual machine'
 install_command ucvm-controller ucvm_agent.controller.cli 'hands out jobs and contexts to virtual machines, and watches them'
 install -D -m 644 -t "$folder/usr/lib/systemd/system" "$top"/deploy/systemd/*.{service,target}
 install -D -m 644 "$top/deploy/systemd/ucvm-agent.tmpfiles.conf" "$folder/usr/lib/tmpfiles.d/ucvm-agent.conf"

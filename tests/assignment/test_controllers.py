@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.daemon import PATIENCE, Daemon
-from tests.daemon import Controller as Listener
+from tests.daemon.running import PATIENCE, Daemon
+from tests.daemon.running import Controller as Listener
 from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from ucvm_agent.assignment import controllers as asking
@@ -25,7 +25,7 @@ from ucvm_agent.copilot.context import Card
 from ucvm_agent.copilot.signature import Signer, Verifier
 from ucvm_agent.copilot.signing_key import load_or_make
 from ucvm_agent.errors import SourceError, SourceRefused, SourceUnavailable
-from ucvm_agent.retry import waits
+from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.client import Connection
 

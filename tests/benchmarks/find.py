@@ -17,13 +17,13 @@ import sys
 import time
 
 from tests.benchmarks.installation import PYTHON, cloud_init, installed_agent, without_caches
-from tests.network import CLOUDSTACK, LINK_LOCAL, PIN_SERVICE, Network
 from tests.servers.online import CONTEXT_ID
+from tests.sources.network import CLOUDSTACK, LINK_LOCAL, PIN_SERVICE, Network
 
 OURS = """
 import asyncio, json, sys, time
 from ucvm_agent import sources
-from ucvm_agent.contextualization import discover
+from ucvm_agent.stages.discovery import discover
 from ucvm_agent.settings import Settings
 settings = Settings.model_validate({{"sources": {sources}}})
 sources.make_all(settings)  # imports them, as those of cloud-init are imported above

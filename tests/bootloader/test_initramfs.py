@@ -20,7 +20,8 @@ from ucvm_agent.bootloader.__main__ import read_settings
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.decode import decode
 assert read_settings("quiet ucvm.boot.layer=dir:/somewhere ucvm.nothing=1").boot.layer == "dir:/somewhere"
-decode(Found("configdrive", "/dev/vdb", b"#cloud-config\\nhostname: a\\n[ucernvm-begin]\\ncvmfs_tag=1\\n[ucernvm-end]\\n"))
+user_data = b"#cloud-config\\nhostname: a\\n[ucernvm-begin]\\ncvmfs_tag=1\\n[ucernvm-end]\\n"
+decode(Found("configdrive", "/dev/vdb", user_data))
 """
 NOT_THERE = "xmpp,cernvm_online,online_context,online_service,file,template,json_patch"
 """Modules that the bootloader never loads; what they need is left out of the initial RAM disk."""

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from tests.daemon import Controller, Daemon
+from tests.daemon.running import Controller, Daemon
 from tests.servers.online import Online
 from ucvm_agent.cluster.membership import Membership, announce, hold_back, join
-from ucvm_agent.contextualization import prepare
 from ucvm_agent.errors import SettingsError, SourceRefused, SourceUnavailable
 from ucvm_agent.settings import Cluster, Settings
 from ucvm_agent.sources.base import Found
+from ucvm_agent.stages.preparation import prepare
 from ucvm_agent.store.store import Store
 
 QUICK = Cluster(pause=0.01, jitter=0.01, deadline=20, insecure=True)

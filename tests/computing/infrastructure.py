@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.daemon import Daemon
+from tests.daemon.running import Daemon
 from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving

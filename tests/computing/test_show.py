@@ -14,7 +14,7 @@ import pytest
 
 from tests.computing.evidence import Evidence
 from tests.computing.infrastructure import Infrastructure, all_ended, opened, power_cut, processes
-from tests.daemon import Daemon
+from tests.daemon.running import Daemon
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
 from ucvm_agent.controller.model import JobStatus

@@ -228,7 +228,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from pydantic import SecretStr
 from ucvm_agent.contextualize.actions import EnsureGroup, EnsureUser
-from ucvm_agent.contextualize.rootfs import RootFS
+from ucvm_agent.files.rootfs import RootFS
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
 

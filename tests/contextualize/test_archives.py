@@ -24,10 +24,10 @@ from ucvm_agent.contextualize.actions import archives
 from ucvm_agent.contextualize.actions.archives import check_members, read_members
 from ucvm_agent.contextualize.actions.base import Effect
 from ucvm_agent.contextualize.actions.extract import ExtractArchive
-from ucvm_agent.contextualize.rootfs import Kind, RootFS
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.rootfs import Kind, RootFS
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners can be set by root only")
 

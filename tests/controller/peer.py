@@ -15,7 +15,7 @@ from ucvm_agent.copilot import messages
 from ucvm_agent.copilot.messages import AnyMessage, Message
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
 from ucvm_agent.errors import DeliveryDelayed
-from ucvm_agent.retry import waits
+from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.client import Connection
 

@@ -17,7 +17,7 @@ from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.resending import KEPT_SECONDS, LONGEST_WAIT, STORE_SECONDS, Resending
 from ucvm_agent.errors import DeliveryDelayed
 from ucvm_agent.events import Note
-from ucvm_agent.retry import waits
+from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.store import schema
 from ucvm_agent.store.letters import Letter

@@ -17,7 +17,7 @@ import pytest
 
 import ucvm_agent
 from tests.contextualize.namespaces import needs_namespaces, run_apart
-from ucvm_agent import cli
+from ucvm_agent.cli import parser as agent
 from ucvm_agent.controller import cli as controller
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,7 +203,7 @@ def test_manuals_and_completion_know_the_command_line(packages: Packages, tmp_pa
         """,
         tmp_path,
     )
-    for parser in (cli.parser(), controller.parser()):
+    for parser in (agent.parser(), controller.parser()):
         (commands,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
         assert [name for name in commands if f"{parser.prog} {name}\n" not in printed] == []
     assert not re.search(r":\d+: warning", printed)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.daemon import Controller, Daemon
+from tests.daemon.running import Controller, Daemon
 from tests.servers.chirp import Chirp
 from tests.servers.manager import PASSWORD, Manager
 from tests.servers.prosody import Prosody

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics import parser
 from prometheus_client.samples import Sample
 
-from tests.daemon import PATIENCE
+from tests.daemon.running import PATIENCE
 from tests.operators.site import Site
 from ucvm_agent import __version__
 

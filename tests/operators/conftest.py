@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Controller, Daemon
+from tests.daemon.running import Controller, Daemon
 from tests.operators.site import Site, open_site
 
 

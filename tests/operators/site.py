@@ -15,7 +15,7 @@ from slixmpp.plugins.xep_0004 import Form
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from tests.daemon import PATIENCE, Controller, Daemon
+from tests.daemon.running import PATIENCE, Controller, Daemon
 from tests.servers.prosody import Prosody
 
 PASSWORD = "pw"

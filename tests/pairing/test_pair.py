@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import AGENT, Controller, Daemon
+from tests.daemon.running import AGENT, Controller, Daemon
 from tests.servers.online import CONTEXT_ID, Online, context_file
 from ucvm_agent.events import Note
 
@@ -41,13 +41,13 @@ async def daemon(tmp_path: Path, online: Online, controller: Controller) -> Asyn
 
 IMPATIENT = """
 import sys
-from ucvm_agent import cli
+from ucvm_agent.cli.main import main
 from ucvm_agent.pairing import console
 console.FAILURE_SECONDS = 0.0
 if "--quick" in sys.argv:
     sys.argv.remove("--quick")
     console.IDLE_SECONDS = console.SECRET_SECONDS = 0.5
-cli.main()
+main()
 """
 """The program, but for its pauses."""
 

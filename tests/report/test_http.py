@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused
 from ucvm_agent.events import Event, Note
-from ucvm_agent.http import RETRY_AFTER_LIMIT, seconds_of
+from ucvm_agent.network.http import RETRY_AFTER_LIMIT, seconds_of
 from ucvm_agent.report.http import HttpReporter
 from ucvm_agent.settings import Http
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
 from ucvm_agent.events import Event, Note, State
+from ucvm_agent.network.retry import waits
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters, make_reporters
-from ucvm_agent.retry import waits
 from ucvm_agent.settings import Settings
 from ucvm_agent.store.store import Store
 

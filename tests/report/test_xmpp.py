@@ -16,11 +16,11 @@ from tests.servers.prosody import Prosody
 from tests.xmpp.ear import Ear
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
 from ucvm_agent.events import Event, Note, State
+from ucvm_agent.network.retry import waits
 from ucvm_agent.report.outbox import Outbox
 from ucvm_agent.report.reporters import Reporters
 from ucvm_agent.report.stanzas import event_message, read_event
 from ucvm_agent.report.xmpp import REPEAT_SECONDS, XmppReporter
-from ucvm_agent.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.store.store import Store
 from ucvm_agent.xmpp.client import Connection

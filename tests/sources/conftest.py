@@ -14,7 +14,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once; the numbers of tries stay what they are."""
-    monkeypatch.setattr("ucvm_agent.retry.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("ucvm_agent.network.retry.FIRST_WAIT", 0.0)
 
 
 @pytest.fixture

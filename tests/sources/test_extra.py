@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.sources.images import loop_device, make_image
-from ucvm_agent import contextualization
 from ucvm_agent.errors import SourceAbsent, SourceRefused
 from ucvm_agent.settings import Bootloader, Extra, Settings
 from ucvm_agent.sources import bootloader, extra
@@ -17,6 +16,7 @@ from ucvm_agent.sources.base import Found
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.sources.volumes import search
 from ucvm_agent.sources.volumes.device import Device
+from ucvm_agent.stages import discovery
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def test_another_source_gets_the_extra_data_and_its_failure_costs_nothing(
                 }
             }
         )
-        found = await contextualization.discover(settings)
+        found = await discovery.discover(settings)
         assert (found.source, found.user_data, found.extra_data) == ("file", b"data", expected)
 
 
@@ -88,15 +88,15 @@ async def test_extra_data_count_where_no_source_answers(tmp_path: Path) -> None:
         }
     )
     with pytest.raises(SourceAbsent):
-        await contextualization.discover(settings)
-    alone = await contextualization.fall_back(settings)
+        await discovery.discover(settings)
+    alone = await discovery.fall_back(settings)
     assert alone is not None
     assert (alone.source, alone.user_data, alone.extra_data) == ("extra", None, b"extra\n")
-    assert await contextualization.fall_back(settings, replace(alone, extra_data=b"older")) == alone
+    assert await discovery.fall_back(settings, replace(alone, extra_data=b"older")) == alone
     earlier = Found("ec2", "http://x", b"data")
-    assert await contextualization.fall_back(settings, earlier) is earlier
+    assert await discovery.fall_back(settings, earlier) is earlier
     image.unlink()
-    assert await contextualization.fall_back(settings) is None
+    assert await discovery.fall_back(settings) is None
 
 
 async def test_partition_of_ext4_is_read_like_a_disc(tmp_path: Path, devices: list[Device]) -> None:

@@ -200,7 +200,7 @@ async def test_better_source_that_failed_before_the_network_was_up_gets_its_chan
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It does not sleep through the moment in which another one is answered."""
-    monkeypatch.setattr("ucvm_agent.retry.FIRST_WAIT", 600.0)
+    monkeypatch.setattr("ucvm_agent.network.retry.FIRST_WAIT", 600.0)
     better, worse = failing("better", SourceUnavailable("no route"), times=1), silent("worse", rank=200)
     assert worse.wait is not None
     asyncio.get_running_loop().call_later(0.05, worse.wait.set)

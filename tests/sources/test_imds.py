@@ -6,7 +6,7 @@ import asyncio
 
 from tests.servers.imds import Imds
 from tests.sources.conftest import Clock
-from ucvm_agent import http
+from ucvm_agent.network import http
 from ucvm_agent.settings import Ec2
 from ucvm_agent.sources.imds import MetadataService
 from ucvm_agent.sources.service import Service

@@ -201,7 +201,7 @@ async def test_server_that_has_no_seed(dead_end: str, garbage: str) -> None:
 
 async def test_server_that_says_nothing_is_given_up(black_hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own bound ends each try, and the caller's the whole."""
-    monkeypatch.setattr("ucvm_agent.http.TOTAL_TIMEOUT", 0.1)
+    monkeypatch.setattr("ucvm_agent.network.http.TOTAL_TIMEOUT", 0.1)
     with pytest.raises((SourceUnavailable, TimeoutError)):
         async with asyncio.timeout(1):
             await fetch(Machine(), seed=f"{black_hole}/", allow_insecure_seed=True)

@@ -10,10 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.network import CLOUDSTACK, DHCP_SERVER, GCE_IPV6, LINK_LOCAL, OPENSTACK_IPV6, PIN_SERVICE, VM, Network
 from tests.servers.imds import INSTANCE_ID
 from tests.servers.metadata import GCE_ID, UUID, VM_ID
 from tests.servers.online import CONTEXT_ID
+from tests.sources.network import (
+    CLOUDSTACK,
+    DHCP_SERVER,
+    GCE_IPV6,
+    LINK_LOCAL,
+    OPENSTACK_IPV6,
+    PIN_SERVICE,
+    VM,
+    Network,
+)
 
 pytestmark = pytest.mark.skipif(not Network.possible(), reason="needs root and network namespaces")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers import files
 from tests.servers.chirp import Chirp
-from ucvm_agent import retry
+from ucvm_agent.network import retry
 from ucvm_agent.settings import Transfer
 
 

@@ -13,7 +13,7 @@ from tenacity.wait import wait_base
 
 from tests.servers.prosody import Prosody
 from tests.xmpp.ear import Ear
-from ucvm_agent.retry import waits
+from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.client import Connection
 

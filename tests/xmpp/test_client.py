@@ -17,7 +17,7 @@ from tests.servers.controller import Controller
 from tests.servers.prosody import Prosody
 from tests.xmpp.conftest import MACHINE, PASSWORD, Connect
 from ucvm_agent.errors import DeliveryDelayed, SettingsError
-from ucvm_agent.retry import waits
+from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp import client, stream
 from ucvm_agent.xmpp.client import Connection, Show

@@ -1,1 +1,1 @@
-"""Getting this machine's context from its controllers, and showing them what a context would do."""
+"""Getting this machine's context from its controllers; `daemon/rehearsal.py` shows them what one would do."""

@@ -24,7 +24,7 @@ from ucvm_agent.copilot.context import Card, Offer, Part
 from ucvm_agent.copilot.signature import Trust, Verifier
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
 from ucvm_agent.errors import DeliveryDelayed, MessageRefused, SourceError, SourceRefused, SourceUnavailable
-from ucvm_agent.retry import TRIES, retry
+from ucvm_agent.network.retry import TRIES, retry
 from ucvm_agent.sources.asker import Assignment
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.xmpp.account import read_jid

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ucvm_agent.bootloader import boot, console
 from ucvm_agent.errors import SettingsError, UcvmError
-from ucvm_agent.layers import load
 from ucvm_agent.settings import Settings
+from ucvm_agent.settings.layers import load
 
 
 def main() -> int:

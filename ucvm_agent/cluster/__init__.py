@@ -1,1 +1,1 @@
-"""Machines of one cluster find each other by a PIN, and the context is completed when the cluster's keys are there."""
+"""Machines of one cluster find each other by a PIN, and each gets the keys of the cluster when they are there."""

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from ucvm_agent import http
 from ucvm_agent.errors import SourceError, SourceRefused, SourceUnavailable
-from ucvm_agent.http import seconds_of
+from ucvm_agent.network import http
+from ucvm_agent.network.http import seconds_of
 from ucvm_agent.sources.online_service import checked_url
 
 if TYPE_CHECKING:

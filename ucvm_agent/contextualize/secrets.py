@@ -14,7 +14,7 @@ from ucvm_agent.contextualize.actions.secret import OBJECT, PARAMETER, SECRET, S
 from ucvm_agent.errors import ActionError, SecretError
 
 if TYPE_CHECKING:
-    from ucvm_agent.aws import Cloud
+    from ucvm_agent.network.aws import Cloud
 
 LIFETIME = 300.0
 """Seconds for which a secret is remembered (references/clouds.md, section 4.6)."""
@@ -82,7 +82,7 @@ class Secrets:
             raise ActionError(error.message, where=str(reference), hint=error.hint) from None
 
     def _ask(self, text: str) -> bytes:
-        from ucvm_agent.aws import Cloud  # slow to import, and seldom needed
+        from ucvm_agent.network.aws import Cloud  # slow to import, and seldom needed
 
         self._cloud = self._cloud or Cloud(self._region)
         if match := PARAMETER.fullmatch(text):

@@ -1,6 +1,6 @@
 """The settings of the agent that user-data may give, as options of a contextualizer.
 
-They are made from the declarations in `settings.py`, so that a wrong value is refused at its line by the very rules
+They are made from the declarations in `settings`, so that a wrong value is refused at its line by the very rules
 that it would meet later, and there is one list of settings.
 """
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ucvm_agent.contextualize.rootfs import Kind, RootFS, Status
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.rootfs import Kind, RootFS, Status
 
 PROGRAM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where programs are looked for, beneath the root, whatever the environment says."""

@@ -1,7 +1,7 @@
 """The command line of the controller. Only this module and `commands.py` with `submitting.py` print, and only this
 one turns errors into exit codes, and exits.
 
-The exit codes are those of `ucvm_agent/cli.py`.
+The exit codes are those of `ucvm_agent/cli/main.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ucvm_agent.errors import UcvmError, ours
 
 if TYPE_CHECKING:
     from ucvm_agent.controller.settings import Settings
-    from ucvm_agent.layers import Effective
+    from ucvm_agent.settings.layers import Effective
 
 INTERRUPTED = 130
 """Exit code after ^C, as shells have it."""
@@ -145,10 +145,10 @@ def _command(
 
 def serve(arguments: argparse.Namespace) -> int:
     """Be the controller."""
-    from ucvm_agent import log
     from ucvm_agent.controller.controller import run
     from ucvm_agent.controller.web.site import serve as serve_site
-    from ucvm_agent.loop import Loop
+    from ucvm_agent.process import log
+    from ucvm_agent.process.loop import Loop
 
     settings = effective(arguments).settings
     log.configure(settings.log, log.Stamp(settings.name))
@@ -159,9 +159,9 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def remote(arguments: argparse.Namespace) -> int:
     """Ask a controller over HTTP."""
-    from ucvm_agent import log
     from ucvm_agent.controller.commands import run
-    from ucvm_agent.loop import Loop
+    from ucvm_agent.process import log
+    from ucvm_agent.process.loop import Loop
 
     found = effective(arguments)
     level = found.settings.log.level if ("log", "level") in found.origins else "warning"
@@ -172,17 +172,17 @@ def remote(arguments: argparse.Namespace) -> int:
 
 def config(arguments: argparse.Namespace) -> int:
     """Print the settings in force, and where each was set."""
-    from ucvm_agent import show
+    from ucvm_agent.settings.render import settings_json, settings_text
 
     found = effective(arguments)
-    print(show.settings_json(found) if "json" in arguments else show.settings_text(found))
+    print(settings_json(found) if "json" in arguments else settings_text(found))
     return 0
 
 
 def effective(arguments: argparse.Namespace) -> Effective[Settings]:
     """Return the settings, with the options of the command line."""
     from ucvm_agent.controller.settings import CONTROLLER
-    from ucvm_agent.layers import load_for
+    from ucvm_agent.settings.layers import load_for
 
     options: dict[str, Any] = {}
     if "redis" in arguments:

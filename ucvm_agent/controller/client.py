@@ -18,9 +18,9 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from ucvm_agent import http
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.errors import ControllerAway, SettingsError, UsageError
+from ucvm_agent.network import http
 
 API = "/api/v1"
 

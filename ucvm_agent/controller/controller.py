@@ -30,7 +30,7 @@ from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.signature import Signer
 from ucvm_agent.copilot.signing_key import load_or_make
 from ucvm_agent.errors import SettingsError
-from ucvm_agent.notify import Notify
+from ucvm_agent.process.notify import Notify
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 from ucvm_agent.xmpp.client import Connection

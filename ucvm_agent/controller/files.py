@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from ucvm_agent.errors import StoreError
-from ucvm_agent.private_file import sync_folder
+from ucvm_agent.files.private_file import sync_folder
 
 FOLDER = "files"
 """In the state folder."""

@@ -1,4 +1,4 @@
-"""The settings of the controller: each is declared once here, as those of the agent are in `ucvm_agent/settings.py`.
+"""The settings of the controller: each is declared once here, as those of the agent are in `ucvm_agent/settings`.
 
 `/etc/ucvm-agent/controller.toml`, overruled by the environment (`UCVM_CONTROLLER_XMPP__JID=…`) and by options.
 """
@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from ucvm_agent.layers import Program
 from ucvm_agent.settings import Log, Names, Section, Url, Xmpp
+from ucvm_agent.settings.layers import Program
 
 
 class Chirp(Section):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from ucvm_agent.errors import SettingsError
-from ucvm_agent.private_file import make, tighten
+from ucvm_agent.files.private_file import make, tighten
 
 
 def load_or_make(path: Path) -> Ed25519PrivateKey:

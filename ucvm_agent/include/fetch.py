@@ -20,7 +20,7 @@ from ucvm_agent.userdata.bounds import MAX_UNPACKED
 if TYPE_CHECKING:
     import aiohttp
 
-    from ucvm_agent.aws import Cloud
+    from ucvm_agent.network.aws import Cloud
     from ucvm_agent.settings import Include as Settings
     from ucvm_agent.userdata.context import Include
 
@@ -88,7 +88,7 @@ class Fetcher:
 
     async def fetch(self, include: Include) -> Fetched:
         """Return what an include that is not refused brings now."""
-        from ucvm_agent.retry import retry  # loads tenacity
+        from ucvm_agent.network.retry import retry  # loads tenacity
 
         scheme = urlsplit(include.url).scheme.lower()
         fetch = {"s3": self._fetch_s3, "file": _fetch_file}.get(scheme, self._fetch_http)
@@ -112,7 +112,7 @@ class Fetcher:
     async def _fetch_http(self, url: str) -> bytes:
         import aiohttp
 
-        from ucvm_agent import http
+        from ucvm_agent.network import http
 
         try:
             async with (await self._http_session()).get(url) as response:
@@ -132,7 +132,7 @@ class Fetcher:
             raise Delayed(http.explain(error), "is the server up, and reachable?") from None
 
     async def _http_session(self) -> aiohttp.ClientSession:
-        from ucvm_agent import http
+        from ucvm_agent.network import http
 
         async with self._opening:
             if self._session is None:
@@ -141,8 +141,8 @@ class Fetcher:
             return self._session
 
     async def _fetch_s3(self, url: str) -> bytes:
-        from ucvm_agent.aws import Cloud
-        from ucvm_agent.http import CONNECT_TIMEOUT
+        from ucvm_agent.network.aws import Cloud
+        from ucvm_agent.network.http import CONNECT_TIMEOUT
 
         self._cloud = self._cloud or Cloud(self._region, connect=CONNECT_TIMEOUT, read=self._settings.timeout, tries=1)
         return await asyncio.to_thread(partial(self._cloud.read_object, url, max(0, self._left)))

@@ -30,7 +30,7 @@ ITEM = "meta-data/spot/instance-action"
 
 async def spot_notices(settings: Ec2) -> AsyncIterator[str]:
     """Yield why EC2 takes this instance away, and an empty string when it has thought better of it."""
-    from ucvm_agent import http
+    from ucvm_agent.network import http
     from ucvm_agent.sources.imds import MetadataService
     from ucvm_agent.sources.service import Service
 

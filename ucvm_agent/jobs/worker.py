@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.events import Note, State
+from ucvm_agent.files.rootfs import RootFS
 from ucvm_agent.jobs import watch
 from ucvm_agent.jobs.conversation import Conversation, Identity
 from ucvm_agent.jobs.depot import Depot

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ucvm_agent import __version__
-from ucvm_agent.contextualization import state_file
 from ucvm_agent.errors import StoreError, UcvmError, UsageError
 from ucvm_agent.pairing.pair import ask_secret, pair, read_ticket
 from ucvm_agent.settings import Settings
 from ucvm_agent.sources.cernvm_online import PAIRED
+from ucvm_agent.stages.place import state_file
 from ucvm_agent.store.status import read
 
 IDLE_SECONDS = 60.0

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ucvm_agent.contextualization import boot_id, state_file
-from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.errors import SettingsError, SourceError, SourceUnavailable, UsageError
 from ucvm_agent.events import Note
+from ucvm_agent.files.rootfs import RootFS
 from ucvm_agent.settings import Settings
 from ucvm_agent.sources import chosen
 from ucvm_agent.sources.cernvm_online import PAIRED, Source
 from ucvm_agent.sources.online_context import Ticket, read_context
+from ucvm_agent.stages.place import boot_id, state_file
 from ucvm_agent.store import lock
 from ucvm_agent.store.store import Store
 

@@ -9,7 +9,7 @@ import aiohttp
 
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, SettingsError
 from ucvm_agent.events import Event
-from ucvm_agent.http import seconds_of, session
+from ucvm_agent.network.http import seconds_of, session
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.settings import Http
 

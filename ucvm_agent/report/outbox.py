@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ucvm_agent.errors import StoreError
+from ucvm_agent.network.retry import AWAY
 from ucvm_agent.report.courier import Courier
 from ucvm_agent.report.reporters import Reporters, make_reporters
-from ucvm_agent.retry import AWAY
 from ucvm_agent.settings import Settings
 from ucvm_agent.store.store import Store
 

@@ -32,6 +32,7 @@ _SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "ma
         "nocloud_seed",
         "online_context",
         "online_service",
+        "render_survey",
         "service",
         "survey",
     }

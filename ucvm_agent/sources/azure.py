@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ucvm_agent import http
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused
-from ucvm_agent.http import RETRYABLE
-from ucvm_agent.retry import retry
+from ucvm_agent.network import http
+from ucvm_agent.network.http import RETRYABLE
+from ucvm_agent.network.retry import retry
 from ucvm_agent.sources import base
 from ucvm_agent.sources.azure_medium import read_medium
 from ucvm_agent.sources.base import Candidate, Found, Metadata

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ucvm_agent import http
+from ucvm_agent.network import http
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_keys

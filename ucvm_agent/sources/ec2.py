@@ -15,8 +15,8 @@ import aiohttp
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from ucvm_agent import http
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceUnavailable
+from ucvm_agent.network import http
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_keys

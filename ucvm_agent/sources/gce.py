@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from ucvm_agent import http
 from ucvm_agent.errors import SourceAbsent, SourceRefused
-from ucvm_agent.retry import retry
+from ucvm_agent.network import http
+from ucvm_agent.network.retry import retry
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found, Metadata
 from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_instance_id, sound_keys

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable
-from ucvm_agent.retry import TRIES, retry
+from ucvm_agent.network.retry import TRIES, retry
 from ucvm_agent.sources.claims import sound_instance_id
 from ucvm_agent.sources.service import MAX_ITEM, METADATA_TRIES, AnswerTimedOut, PassingFault, Service, together
 

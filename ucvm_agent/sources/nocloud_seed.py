@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ucvm_agent.errors import SourceAbsent, SourceRefused, SourceUnavailable
-from ucvm_agent.retry import retry
+from ucvm_agent.network.retry import retry
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.local import read_file
 from ucvm_agent.sources.machine import Machine
@@ -129,7 +129,7 @@ async def _read_url(place: str, *, allow_insecure: bool) -> Seed:
     if place.startswith("http://") and not allow_insecure:
         hint = "serve it over https, or set allow_insecure_seed of this source"
         raise SourceRefused("a seed over plain HTTP can be forged", where=_shown(place), hint=hint)
-    from ucvm_agent import http
+    from ucvm_agent.network import http
 
     documents: dict[str, bytes | None] = {}
     async with http.session() as session:
@@ -142,7 +142,7 @@ async def _read_url(place: str, *, allow_insecure: bool) -> Seed:
 async def _get(session: aiohttp.ClientSession, url: str) -> bytes | None:
     import aiohttp
 
-    from ucvm_agent import http
+    from ucvm_agent.network import http
 
     where = _shown(url)
     try:
@@ -170,6 +170,6 @@ def _shown(place: str) -> str:
     """Return a place without what may be a secret in a URL."""
     if not place.startswith(HTTP):
         return place
-    from ucvm_agent.http import without_secrets
+    from ucvm_agent.network.http import without_secrets
 
     return without_secrets(place)

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from ucvm_agent import __version__, http
+from ucvm_agent import __version__
 from ucvm_agent.errors import SettingsError, SourceError, SourceRefused, SourceUnavailable
-from ucvm_agent.retry import retry
+from ucvm_agent.network import http
+from ucvm_agent.network.retry import retry
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.online_context import ENCRYPTED, Ticket, decrypt, read_context
 

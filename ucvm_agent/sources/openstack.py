@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
-from ucvm_agent import http
 from ucvm_agent.errors import SourceAbsent, SourceRefused
+from ucvm_agent.network import http
 from ucvm_agent.sources import base
 from ucvm_agent.sources.base import MAX_BODY, Candidate, Found
 from ucvm_agent.sources.documents.openstack import VERSIONS, read_metadata, read_vendor_data

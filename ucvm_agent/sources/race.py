@@ -115,7 +115,7 @@ class Race:
     async def _keep_asking(self, number: int) -> None:
         if not await self._ask(number):
             # Loaded only now: a dry run of a local file has to start fast.
-            from ucvm_agent.retry import keep_trying
+            from ucvm_agent.network.retry import keep_trying
 
             await keep_trying(partial(self._ask, number))
 

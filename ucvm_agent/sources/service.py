@@ -18,8 +18,8 @@ import aiohttp
 import structlog
 
 from ucvm_agent.errors import SourceAbsent, SourceError, SourceRefused, SourceUnavailable, ours
-from ucvm_agent.http import RETRYABLE, AnswerRefused, read_bounded, without_secrets
-from ucvm_agent.retry import TRIES, retry
+from ucvm_agent.network.http import RETRYABLE, AnswerRefused, read_bounded, without_secrets
+from ucvm_agent.network.retry import TRIES, retry
 
 log = structlog.get_logger()
 

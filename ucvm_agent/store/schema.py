@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucvm_agent.errors import StoreAbsent, StoreBusy, StoreDamaged, StoreError, StoreNewer
-from ucvm_agent.private_file import MODE, tighten
+from ucvm_agent.files.private_file import MODE, tighten
 
 APPLICATION_ID = 0x7563766D
 """`ucvm` in ASCII, in the header of the file: tells our database from anybody's."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 import tenacity
 
-from ucvm_agent import retry
 from ucvm_agent.errors import TransferDelayed, TransferError, TransferRefused
+from ucvm_agent.network import retry
 from ucvm_agent.settings import Transfer as Settings
 from ucvm_agent.transfer.base import Transfer
 from ucvm_agent.transfer.checksum import sha256_of

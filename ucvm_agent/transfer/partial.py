@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from ucvm_agent.errors import TransferDelayed, TransferRefused
-from ucvm_agent.private_file import MODE
+from ucvm_agent.files.private_file import MODE
 
 KEEP_EVERY = 8 * 2**20
 """Bytes after which what has come is made safe: so much is fetched twice at most after a crash."""

@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 from tenacity.wait import wait_base
 
 from ucvm_agent.errors import DeliveryDelayed
-from ucvm_agent.retry import AWAY
+from ucvm_agent.network.retry import AWAY
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.account import explain, full_jid, read_jid, read_password, tls_context
 from ucvm_agent.xmpp.stream import Failure, Stream

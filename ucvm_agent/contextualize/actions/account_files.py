@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ucvm_agent.contextualize.rootfs import RootFS
+    from ucvm_agent.files.rootfs import RootFS
 
 LIMIT = 64 * 1024 * 1024
 """Most bytes that are read of an account file: half a million accounts."""

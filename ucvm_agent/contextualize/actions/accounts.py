@@ -28,9 +28,9 @@ from ucvm_agent.contextualize.actions.secret import Secret, SecretReference
 from ucvm_agent.errors import ActionError
 
 if TYPE_CHECKING:
-    from ucvm_agent.contextualize.rootfs import RootFS
     from ucvm_agent.contextualize.system import System
     from ucvm_agent.contextualize.target import Target
+    from ucvm_agent.files.rootfs import RootFS
 
 LOCK_PATIENCE = 60.0
 """Seconds to wait for somebody else who is changing accounts."""

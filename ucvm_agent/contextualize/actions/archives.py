@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from posixpath import dirname, join, normpath
 from typing import TYPE_CHECKING
 
-from ucvm_agent.contextualize.resolve import split
-from ucvm_agent.contextualize.rootfs import Kind
 from ucvm_agent.errors import ActionError, UnsafePath
+from ucvm_agent.files.resolve import split
+from ucvm_agent.files.rootfs import Kind
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ucvm_agent.contextualize.actions.base import Change, Effect, Resource
-from ucvm_agent.contextualize.resolve import split
 from ucvm_agent.errors import ActionError, UnsafePath
+from ucvm_agent.files.resolve import split
 
 if TYPE_CHECKING:
-    from ucvm_agent.contextualize.rootfs import Status
     from ucvm_agent.contextualize.system import System
+    from ucvm_agent.files.rootfs import Status
 
 
 def demand_path(path: str, *, root: bool = False) -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 from ucvm_agent.contextualize.actions.account_names import demand_name
 from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
 from ucvm_agent.contextualize.actions.difference import content_difference
-from ucvm_agent.contextualize.rootfs import RootFS
 from ucvm_agent.contextualize.system import User
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.rootfs import RootFS
 from ucvm_agent.public_key import parse_public_key
 
 if TYPE_CHECKING:

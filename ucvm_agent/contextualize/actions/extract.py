@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ucvm_agent.contextualize.actions.attributes import demand_path, obstacle, parents, path_resource
 from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
-from ucvm_agent.contextualize.rootfs import Kind
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.rootfs import Kind
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System

@@ -23,7 +23,7 @@ from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Ef
 from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.difference import HIDDEN, content_difference
 from ucvm_agent.contextualize.actions.owned_path import OwnedPath
-from ucvm_agent.contextualize.rootfs import Kind, Status
+from ucvm_agent.files.rootfs import Kind, Status
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System

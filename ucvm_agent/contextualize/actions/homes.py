@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import PurePosixPath
 
-from ucvm_agent.contextualize.resolve import sync_path
-from ucvm_agent.contextualize.rootfs import Kind, RootFS
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.resolve import sync_path
+from ucvm_agent.files.rootfs import Kind, RootFS
 
 SKELETON = "/etc/skel"
 _LIMIT = 16 * 1024 * 1024

@@ -24,8 +24,8 @@ from pathlib import Path
 import structlog
 
 from ucvm_agent.contextualize.actions.locks import lock
-from ucvm_agent.contextualize.resolve import sync_path
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.resolve import sync_path
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from ucvm_agent.contextualize.actions.base import Change, Effect
 from ucvm_agent.contextualize.actions.files import WriteFile
 from ucvm_agent.contextualize.actions.owned_path import OwnedPath
 from ucvm_agent.contextualize.actions.secret import SecretReference
-from ucvm_agent.contextualize.rootfs import Kind
+from ucvm_agent.files.rootfs import Kind
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System

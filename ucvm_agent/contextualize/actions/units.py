@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ucvm_agent.contextualize.rootfs import Kind, RootFS
 from ucvm_agent.contextualize.system import ENVIRONMENT
 from ucvm_agent.errors import ActionError
+from ucvm_agent.files.rootfs import Kind, RootFS
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System

@@ -14,7 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError, WatchError
 
 from ucvm_agent.errors import LedgerError, SettingsError
-from ucvm_agent.retry import FIRST_WAIT, LONGEST_WAIT, waits
+from ucvm_agent.network.retry import FIRST_WAIT, LONGEST_WAIT, waits
 
 log = structlog.get_logger()
 

@@ -15,7 +15,6 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
-from ucvm_agent import private_file
 from ucvm_agent.controller.web.operation import BadFields, Problem
 from ucvm_agent.errors import (
     DeliveryError,
@@ -27,6 +26,7 @@ from ucvm_agent.errors import (
     UcvmError,
     UsageError,
 )
+from ucvm_agent.files import private_file
 
 log = structlog.get_logger()
 

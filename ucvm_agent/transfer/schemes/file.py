@@ -17,7 +17,7 @@ from threading import Event
 from typing import IO
 
 from ucvm_agent.errors import TransferDelayed, TransferRefused
-from ucvm_agent.private_file import MODE
+from ucvm_agent.files.private_file import MODE
 from ucvm_agent.transfer import base
 from ucvm_agent.transfer.location import Location
 from ucvm_agent.transfer.partial import Partial, disk

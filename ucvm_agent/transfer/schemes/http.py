@@ -15,8 +15,8 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from ucvm_agent import http
 from ucvm_agent.errors import SettingsError, TransferDelayed, TransferRefused
+from ucvm_agent.network import http
 from ucvm_agent.transfer import base
 from ucvm_agent.transfer.location import Location
 from ucvm_agent.transfer.partial import Partial, disk

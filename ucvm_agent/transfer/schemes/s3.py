@@ -20,8 +20,8 @@ from s3transfer.exceptions import RetriesExceededError
 from s3transfer.manager import TransferConfig, TransferManager
 from s3transfer.subscribers import BaseSubscriber
 
-from ucvm_agent.aws import Cloud, fault
 from ucvm_agent.errors import TransferDelayed, TransferError, TransferRefused
+from ucvm_agent.network.aws import Cloud, fault
 from ucvm_agent.transfer import base
 from ucvm_agent.transfer.location import Location
 from ucvm_agent.transfer.partial import Partial, disk

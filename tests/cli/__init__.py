@@ -1,0 +1,1 @@
+"""Tests of the command `ucvm-agent`, as a process of its own."""

@@ -1,0 +1,1 @@
+"""Tests of files beneath a root."""

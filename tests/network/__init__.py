@@ -1,0 +1,1 @@
+"""Tests of HTTP sessions and of tries."""
