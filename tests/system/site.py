@@ -106,11 +106,15 @@ class Site:
         }
         return Hardware(self.image, disks, (EC2,), services, parameters, key=self.key)
 
-    async def ask(self, *words: str | Path) -> str:
-        """Run `ucvm-controller`, and return what it prints."""
+    async def ask(self, *words: str | Path, code: int = 0) -> str:
+        """Run `ucvm-controller`, and return what it prints.
+
+        Arguments:
+            code: how it has to end.
+        """
         async with self._command(words) as process, asyncio.timeout(PATIENCE):
             output, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode == code, errors.decode()
         return output.decode()
 
     async def until(self, *states: State) -> list[Event]:

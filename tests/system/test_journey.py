@@ -85,8 +85,8 @@ async def _work(site: Site) -> None:
     assert printed.split()[:4] == ["1", "a", "2", "b"]
     assert ".scope" in printed
     assert printed.splitlines()[-1] == str(64 * 1024 * 1024)
-    hog = json.loads(await site.ask("submit", *limited, "--json", "--id", "hog", programs / "hog.sh"))
-    assert hog is None
+    await site.ask("submit", *limited, "--id", "hog", programs / "hog.sh", code=5)
+    assert "memory" in await site.ask("job", "hog")
 
 
 def _assert_nothing_was_done(events: list[Event]) -> None:
