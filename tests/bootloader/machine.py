@@ -1,7 +1,7 @@
 """A machine that starts by the real bootloader, without a kernel of its own.
 
 It has a mount name space and no network: /dev has just its disks, /sys/block, /proc/partitions and /proc/cmdline are
-its own, and /run is empty. The disks of the host are not there. What is mounted ends with it, as by a power cut.
+its own, and /run is empty. The disks of the host are not there. What is mounted is unmounted when it ends.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Machine:
     programs: dict[str, str] = field(default_factory=dict)
 
     def start(self, command_line: str, script: str = "", *, boot: str = BOOT) -> Start:
-        """Start it, run a script in the new root, and cut the power.
+        """Start it, run a script in the new root, and stop it.
 
         Arguments:
             command_line: of the kernel.

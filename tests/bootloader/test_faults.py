@@ -49,6 +49,21 @@ def test_the_bootloader_is_killed_after_the_union(machine: Machine, layer: str) 
     assert IN_MEMORY not in start.console
 
 
+def test_a_power_cut_while_it_runs(machine: Machine, layer: str) -> None:
+    """What had come to the disk is there at the next start, and nobody speaks of faults."""
+    image, device = machine.disks.add("scratch")
+    assert machine.start(layer, CHANGE).code == 0
+    cut = machine.folder / "cut"
+    assert machine.start(layer, f"echo again > srv/again; sync; cp {image} {cut}").code == 0
+    machine.disks.unplug(device)
+    device = machine.disks.plug(cut)
+    shown = subprocess.run(["dumpe2fs", "-h", device], check=True, capture_output=True, text=True).stdout
+    assert "needs_recovery" in shown
+    start = machine.start(layer, f"{LOOK}; cat srv/again")
+    assert (start.code, start.output) == (0, f"{CHANGED}again\n"), start.console
+    assert "faults" not in start.console
+
+
 def test_faults_that_can_be_mended(machine: Machine, layer: str) -> None:
     """They are, and the console says so."""
     _, device = machine.disks.add("scratch")
