@@ -31,6 +31,7 @@ mkdir -p "$4/mnt" "$4/cvm4/mnt"
 (. "$configuration" && echo "repository=$3" && set | grep ^CVMFS_ | sort) >"$4/understood"
 [ -d "$(. "$configuration" && echo "$CVMFS_CACHE_BASE")" ]
 cp "$4/understood" "$4/cvm4"
+setfattr -n user.root_hash -v "$(. "$configuration" && echo "${CVMFS_ROOT_HASH:-$NEWEST}")" "$4"
 mount -o remount,ro "$4"
 """
 GOLDEN = Path(__file__).parent / "cvmfs"
@@ -53,7 +54,12 @@ LAYER = "ucvm.boot.layer=cvmfs:cernvm-devel.cern.ch"
 @pytest.fixture(autouse=True)
 def client(machine: Machine) -> None:
     """The machine has the stand-in."""
-    machine.programs["cvmfs2"] = CLIENT
+    machine.programs["cvmfs2"] = client_of("a" * 40)
+
+
+def client_of(newest: str) -> str:
+    """Return the stand-in for a repository whose newest snapshot has this root hash."""
+    return f"NEWEST={newest}\n{CLIENT}"
 
 
 @pytest.mark.parametrize("case", ["default", "kernel", "context", "url"])
@@ -66,6 +72,32 @@ def test_the_client_understands(case: str, machine: Machine, tmp_path: Path) -> 
     start = machine.start(f"{words} {LAYER}", "cat understood; [ -d mnt/.rw/cache ]")
     assert start.code == 0, start.console
     assert start.output == (GOLDEN / case).read_text()
+
+
+def test_the_machine_stays_on_its_snapshot(machine: Machine) -> None:
+    """Until somebody forces a tag; the snapshot of one repository does not count for another."""
+    machine.disks.add("scratch")
+    hashes = [digit * 40 for digit in "abcd"]
+    tag = f"{LAYER} cvmfs_repository_tag=HEAD"
+    look = "cat mnt/.rw/aux/cvmfs_snapshot; grep -E 'HASH|TAG' understood || true"
+    kept = f"{hashes[0]}\nHEAD\ncernvm-devel.cern.ch\n"
+    assert machine.start(tag, look).output == f"{kept}CVMFS_REPOSITORY_TAG='HEAD'\n"
+
+    machine.programs["cvmfs2"] = client_of(hashes[1])
+    told = f"CVMFS_REPOSITORY_TAG='HEAD'\nCVMFS_ROOT_HASH='{hashes[0]}'\n"
+    start = machine.start(tag, f"{look}; echo v2 > mnt/.rw/aux/cvmfs_force_tag")
+    assert start.output == kept + told, start.console
+    start = machine.start(tag, f"{look}; rm mnt/.rw/aux/cvmfs_force_tag")
+    forced = f"{hashes[1]}\nv2\ncernvm-devel.cern.ch\n"
+    assert start.output == f"{forced}CVMFS_REPOSITORY_TAG='v2'\n", start.console
+
+    machine.programs["cvmfs2"] = client_of(hashes[2])
+    start = machine.start(f"{tag} cvmfs_repos=other.cern.ch", f"{look}; echo x > mnt/.rw/aux/cvmfs_snapshot")
+    assert start.output == f"{hashes[2]}\nHEAD\nother.cern.ch\nCVMFS_REPOSITORY_TAG='HEAD'\n", start.console
+    machine.programs["cvmfs2"] = client_of(hashes[3])
+    start = machine.start(tag, look)
+    assert start.output == f"{hashes[3]}\nHEAD\ncernvm-devel.cern.ch\nCVMFS_REPOSITORY_TAG='HEAD'\n", start.console
+    assert "cvmfs_snapshot is damaged" in start.console
 
 
 def test_a_full_scratch_disk(machine: Machine) -> None:

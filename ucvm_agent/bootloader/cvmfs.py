@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from ucvm_agent.bootloader.mounting import make_folder, run
+from ucvm_agent.bootloader.snapshot import FORCED, SNAPSHOT, Snapshot, choose, keep
 from ucvm_agent.bootloader.wishes import Wishes
 from ucvm_agent.errors import BootError
 
@@ -15,6 +16,8 @@ SERVERS = ("hepvm.cern.ch",)
 PROXY = "auto;DIRECT"
 MAPS = ("aux/uid_map", "aux/gid_map")
 """Numbers of accounts that the client shows as others (section 7 there)."""
+KEPT = (*MAPS, SNAPSHOT, FORCED)
+"""What on the scratch file system decides how the system looks."""
 _LARGE = 4000
 _QUOTA = 2000
 """MB of cache on a scratch file system that is larger than `_LARGE` MB; on others half of it."""
@@ -23,7 +26,7 @@ _MOUNT_SECONDS = 300.0
 
 
 def mount_repository(repository: str, wishes: Wishes, target: Path, scratch: Path) -> None:
-    """Mount a repository.
+    """Mount a repository: the snapshot that the machine stays on, and if that is none yet, it stays on this one.
 
     Arguments:
         scratch: a file system that can be written, for the configuration and the cache.
@@ -35,6 +38,7 @@ def mount_repository(repository: str, wishes: Wishes, target: Path, scratch: Pat
         raise BootError("this initial RAM disk has no cvmfs2", hint="build it where CernVM-FS is installed")
     if not _NAME.fullmatch(repository):
         raise BootError(f"{repository!r} is no repository")
+    chosen = choose(repository, wishes.tag, scratch)
     configuration = scratch / "aux/cvmfs.conf"
     for folder in (scratch / "cache", configuration.parent, target):
         make_folder(folder)
@@ -43,17 +47,19 @@ def mount_repository(repository: str, wishes: Wishes, target: Path, scratch: Pat
             (scratch / name).touch()
         space = os.statvfs(scratch)
         megabytes = space.f_blocks * space.f_frsize // 1_000_000
-        configuration.write_text(render(repository, wishes, scratch, megabytes))
+        configuration.write_text(render(repository, wishes, chosen, scratch, megabytes))
     except OSError as error:
         raise BootError(f"cannot be written: {error.strerror}", where=str(configuration.parent)) from None
     options = f"allow_other,config={configuration},cvmfs_suid"
     run("cvmfs2", "-o", options, repository, target, seconds=_MOUNT_SECONDS)
+    keep(repository, chosen, target, scratch)
 
 
-def render(repository: str, wishes: Wishes, scratch: Path, megabytes: int) -> str:
+def render(repository: str, wishes: Wishes, chosen: Snapshot, scratch: Path, megabytes: int) -> str:
     """Return the configuration of the client.
 
     Arguments:
+        chosen: the snapshot, whatever the wishes say of it.
         megabytes: size of the scratch file system.
 
     Raises:
@@ -86,7 +92,8 @@ def render(repository: str, wishes: Wishes, scratch: Path, megabytes: int) -> st
         "CVMFS_GID_MAP": scratch / MAPS[1],
         "CVMFS_HIDE_MAGIC_XATTRS": "yes",
         "CVMFS_SYSTEMD_NOKILL": "yes",
-        "CVMFS_REPOSITORY_TAG": wishes.tag,
+        "CVMFS_REPOSITORY_TAG": chosen.tag,
+        "CVMFS_ROOT_HASH": chosen.root_hash,
     }
     return "".join(f'{name}="{_plain(name, value)}"\n' for name, value in values.items() if value != "")
 

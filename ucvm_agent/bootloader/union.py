@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from ucvm_agent.bootloader.console import shout
-from ucvm_agent.bootloader.cvmfs import MAPS
+from ucvm_agent.bootloader.cvmfs import KEPT
 from ucvm_agent.bootloader.handover import FOLDER
 from ucvm_agent.bootloader.mounting import mount, move
 from ucvm_agent.bootloader.scratch import PERSISTENT, WORK, Scratch, make_branch
@@ -37,7 +37,7 @@ def make_writable(scratch: Scratch, memory: Path) -> Path:
     try:
         if (scratch.folder / FOLDER).is_dir():
             shutil.copytree(scratch.folder / FOLDER, writable / FOLDER)
-        for name in MAPS:
+        for name in KEPT:
             if (scratch.folder / name).is_file():
                 (writable / name).parent.mkdir(exist_ok=True)
                 shutil.copy2(scratch.folder / name, writable / name)
