@@ -2,9 +2,9 @@
 # Run everything that has to hold: format, lint, types, tests. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tests/install.sh busybox-static chromium chromium-driver coop-computing-tools debhelper dosfstools e2fsprogs genisoimage \
-  iproute2 lua-sec man-db mmdebstrap mount mtools openssh-client openssl passwd procps prosody python3-venv \
-  qemu-system-x86 redis-server rpm squashfs-tools strace systemd util-linux xorriso
+. tests/install.sh attr busybox-static chromium chromium-driver coop-computing-tools debhelper dosfstools e2fsprogs \
+  erofs-utils genisoimage iproute2 lua-sec man-db mmdebstrap mount mtools openssh-client openssl passwd procps prosody \
+  python3-venv qemu-system-x86 redis-server rpm squashfs-tools strace systemd util-linux xorriso
 
 export PATH="$PWD/.venv/bin:$PATH"
 ruff format --check --quiet .

@@ -32,3 +32,9 @@ async def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
     found = await Source(Bootloader(context=str(tmp_path / "context"), extra=str(tmp_path / "extra"))).fetch()
     assert found.user_data == b"x\n"
     assert found.metadata.derived
+
+
+def test_what_the_platform_takes_for_base64_is_saved_as_it_is(tmp_path: Path) -> None:
+    """If it is not; the running system has to read the same as the bootloader."""
+    handover.save(Found("azure", "", b"#!/bin/sh\n", base64=True), tmp_path)
+    assert (tmp_path / "context/user-data").read_bytes() == b"#!/bin/sh\n"

@@ -4,57 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
+from tests.bootloader.disks import Disks, label
 from ucvm_agent.bootloader import scratch
 from ucvm_agent.errors import BootError
 
-MIB = 1024 * 1024
-
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
-
-
-class Disks:
-    """Loop devices that look like disks: their own folder stands for /sys/class/block."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.sys = folder / "sys"
-        self.sys.mkdir()
-        self._folder = folder
-        self._stack = stack
-
-    def add(self, name: str, mebibytes: int = 80, *, read_only: bool = False, parted: bool = False) -> tuple[Path, str]:
-        """Make an empty disk; return its image and its device."""
-        image = self._folder / name
-        with image.open("wb") as file:
-            file.truncate(mebibytes * MIB)
-        made = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
-        device = made.stdout.strip()
-        self._stack.callback(subprocess.run, ["losetup", "--detach", device], check=True)
-        entry = self.sys / Path(device).name
-        for part in ("device", "holders", "slaves", *(("p1",) if parted else ())):
-            (entry / part).mkdir(parents=True)
-        if parted:
-            (entry / "p1/partition").write_text("1\n")
-        facts = {"size": mebibytes * MIB // 512, "ro": int(read_only), "removable": 0}
-        for fact, value in facts.items():
-            (entry / fact).write_text(f"{value}\n")
-        return image, device
-
-
-@pytest.fixture
-def disks(tmp_path: Path) -> Iterator[Disks]:
-    with ExitStack() as stack:
-        yield Disks(tmp_path, stack)
-
-
-def label(image: Path) -> str:
-    shown = subprocess.run(["blkid", "-p", "-o", "value", "-s", "LABEL", image], capture_output=True, text=True)
-    return shown.stdout.strip()
 
 
 def test_the_first_empty_disk_is_taken(disks: Disks) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ucvm_agent.bootloader.cvmfs import render
 from ucvm_agent.bootloader.layer import Kind, Layer, below
+from ucvm_agent.bootloader.snapshot import Snapshot
 from ucvm_agent.bootloader.wishes import Wishes, read_wishes
 from ucvm_agent.errors import BootError
 from ucvm_agent.sources.base import Found
@@ -39,7 +40,8 @@ def test_a_proxy_of_the_context_switches_the_cdn_off() -> None:
 
 def test_the_client_is_told_what_the_context_says() -> None:
     """Values are quoted, since the file is read by a shell."""
-    text = render("sft.example.org", wishes('cvmfs_http_proxy="http://p:1;DIRECT"\ncvmfs_tag=v1'), Path("/rw"), 3000)
+    wanted = wishes('cvmfs_http_proxy="http://p:1;DIRECT"')
+    text = render("sft.example.org", wanted, Snapshot(tag="v1"), Path("/rw"), 3000)
     assert 'CVMFS_HTTP_PROXY="http://p:1;DIRECT"\n' in text
     assert 'CVMFS_REPOSITORY_TAG="v1"\n' in text
     assert 'CVMFS_SERVER_URL="http://hepvm.cern.ch/cvmfs/sft.example.org"\n' in text
@@ -50,7 +52,7 @@ def test_the_client_is_told_what_the_context_says() -> None:
 def test_a_value_that_a_shell_would_run_is_refused(value: str) -> None:
     """The client's configuration is sourced."""
     with pytest.raises(BootError, match="more than text"):
-        render("sft.example.org", Wishes(proxy=value), Path("/rw"), 3000)
+        render("sft.example.org", Wishes(proxy=value), Snapshot(), Path("/rw"), 3000)
 
 
 def test_a_layer_says_what_it_is() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ucvm_agent.bootloader import handover, microcontext, scratch, union
 from ucvm_agent.bootloader.console import say, shout
-from ucvm_agent.bootloader.layer import Layer, below
+from ucvm_agent.bootloader.layer import Layer, folder_below
+from ucvm_agent.bootloader.mounting import clear, run
 from ucvm_agent.bootloader.scratch import Scratch
 from ucvm_agent.bootloader.wishes import Wishes, read_wishes
 from ucvm_agent.errors import BootError, UserDataError
@@ -37,6 +38,7 @@ async def boot(root: Path, settings: Settings, kernel_command_line: str, *, netw
         BootError: there is no layer, or no union can be laid over it.
     """
     layer = Layer.parse(settings.boot.layer)
+    await asyncio.to_thread(_clear, root)
     existing = await asyncio.to_thread(_attach_existing)
     machine = await asyncio.to_thread(Machine.read)
     known = _saved(existing.folder) if existing else None
@@ -49,14 +51,24 @@ async def boot(root: Path, settings: Settings, kernel_command_line: str, *, netw
     await asyncio.to_thread(_lay, root, layer, wishes, place, settings.boot.device_timeout, micro.found)
 
 
+def _clear(root: Path) -> None:
+    """Take away what an earlier try has mounted: the scratch file system can be checked only while nobody uses it."""
+    if PARTS.is_dir() and root.is_mount() and not root.samefile("/"):
+        run("umount", "--recursive", root)
+    clear(PARTS)
+
+
 def _attach_existing() -> Scratch | None:
     try:
         devices = scratch.find()
     except BootError as error:
-        shout(f"no scratch file system can be looked for: {error}")
-        return None
+        # One may be there all the same: another one beside it would tear the machine's memory in two.
+        shout(f"no scratch file system can be looked for, all changes are lost when the machine stops: {error}")
+        return Scratch(union.make_memory(_SCRATCH))
     if len(devices) > 1:
-        shout(f"several file systems have the label {scratch.LABEL}: {', '.join(devices)}; the first is used")
+        shout(
+            f"several file systems have the label {scratch.LABEL}: {', '.join(devices)}; the first, the oldest, is used"
+        )
     if not devices:
         return None
     try:
@@ -99,12 +111,16 @@ def _decoded(found: Found) -> Context:
 
 
 def _lay(root: Path, layer: Layer, wishes: Wishes, place: Scratch, seconds: float, found: Found | None) -> None:
-    layer.attach(wishes, _LAYER, place.folder, _MEDIUM, seconds)
-    base = below(_LAYER, wishes.path) if wishes.path else _LAYER
-    writable = union.lay(base, place, root, _MEMORY)
+    writable = union.make_writable(place, _MEMORY)
+    layer.attach(wishes, _LAYER, writable, _MEDIUM, seconds)
+    base = folder_below(_LAYER, wishes.path) if wishes.path else _LAYER
+    union.lay(base, place, writable, root)
     if found:
         _save(found, writable)
-    union.show(_LAYER, writable, root)
+    try:
+        union.show(_LAYER, writable, root)
+    except BootError as error:
+        shout(f"the parts of the root are not shown in it: {error}")
     of = f"{layer.kind}:{layer.place}{f' {wishes.path}' if wishes.path else ''}"
     say(f"the root is {of} beneath {place.device if place.device and not place.full else 'memory'}")
 

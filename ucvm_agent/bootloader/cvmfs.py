@@ -7,12 +7,17 @@ import re
 import shutil
 from pathlib import Path
 
-from ucvm_agent.bootloader.mounting import run
+from ucvm_agent.bootloader.mounting import make_folder, run
+from ucvm_agent.bootloader.snapshot import FORCED, SNAPSHOT, Snapshot, choose, keep
 from ucvm_agent.bootloader.wishes import Wishes
 from ucvm_agent.errors import BootError
 
 SERVERS = ("hepvm.cern.ch",)
 PROXY = "auto;DIRECT"
+MAPS = ("aux/uid_map", "aux/gid_map")
+"""Numbers of accounts that the client shows as others (section 7 there)."""
+KEPT = (*MAPS, SNAPSHOT, FORCED)
+"""What on the scratch file system decides how the system looks."""
 _LARGE = 4000
 _QUOTA = 2000
 """MB of cache on a scratch file system that is larger than `_LARGE` MB; on others half of it."""
@@ -21,7 +26,10 @@ _MOUNT_SECONDS = 300.0
 
 
 def mount_repository(repository: str, wishes: Wishes, target: Path, scratch: Path) -> None:
-    """Mount a repository.
+    """Mount a repository: the snapshot that the machine stays on, and if that is none yet, it stays on this one.
+
+    Arguments:
+        scratch: a file system that can be written, for the configuration and the cache.
 
     Raises:
         BootError: the client is not here, or cannot mount it; or the context names none.
@@ -30,30 +38,34 @@ def mount_repository(repository: str, wishes: Wishes, target: Path, scratch: Pat
         raise BootError("this initial RAM disk has no cvmfs2", hint="build it where CernVM-FS is installed")
     if not _NAME.fullmatch(repository):
         raise BootError(f"{repository!r} is no repository")
-    space = os.statvfs(scratch)
-    cache = scratch / "cache"
-    cache.mkdir(exist_ok=True)
-    (scratch / "aux").mkdir(exist_ok=True)
-    for name in ("uid_map", "gid_map"):
-        (scratch / "aux" / name).touch()
+    chosen = choose(repository, wishes.tag, scratch)
     configuration = scratch / "aux/cvmfs.conf"
-    megabytes = space.f_blocks * space.f_frsize // 1_000_000
-    configuration.write_text(render(repository, wishes, scratch, megabytes))
-    target.mkdir(parents=True, exist_ok=True)
+    for folder in (scratch / "cache", configuration.parent, target):
+        make_folder(folder)
+    try:
+        for name in MAPS:
+            (scratch / name).touch()
+        space = os.statvfs(scratch)
+        megabytes = space.f_blocks * space.f_frsize // 1_000_000
+        configuration.write_text(render(repository, wishes, chosen, scratch, megabytes))
+    except OSError as error:
+        raise BootError(f"cannot be written: {error.strerror}", where=str(configuration.parent)) from None
     options = f"allow_other,config={configuration},cvmfs_suid"
     run("cvmfs2", "-o", options, repository, target, seconds=_MOUNT_SECONDS)
+    keep(repository, chosen, target, scratch)
 
 
-def render(repository: str, wishes: Wishes, scratch: Path, megabytes: int) -> str:
+def render(repository: str, wishes: Wishes, chosen: Snapshot, scratch: Path, megabytes: int) -> str:
     """Return the configuration of the client.
 
     Arguments:
+        chosen: the snapshot, whatever the wishes say of it.
         megabytes: size of the scratch file system.
 
     Raises:
         BootError: a value would be read as more than a value.
     """
-    urls = ";".join(f"http://{server}/cvmfs/{repository}" for server in wishes.servers or SERVERS)
+    urls = wishes.url or ";".join(f"http://{server}/cvmfs/{repository}" for server in wishes.servers or SERVERS)
     values = {
         "CVMFS_CACHE_BASE": scratch / "cache",
         "CVMFS_RELOAD_SOCKETS": scratch / "cache",
@@ -76,11 +88,12 @@ def render(repository: str, wishes: Wishes, scratch: Path, megabytes: int) -> st
         "CVMFS_BACKOFF_INIT": 2,
         "CVMFS_BACKOFF_MAX": 12,
         "CVMFS_USYSLOG": scratch / "cache/usyslog",
-        "CVMFS_UID_MAP": scratch / "aux/uid_map",
-        "CVMFS_GID_MAP": scratch / "aux/gid_map",
+        "CVMFS_UID_MAP": scratch / MAPS[0],
+        "CVMFS_GID_MAP": scratch / MAPS[1],
         "CVMFS_HIDE_MAGIC_XATTRS": "yes",
         "CVMFS_SYSTEMD_NOKILL": "yes",
-        "CVMFS_REPOSITORY_TAG": wishes.tag,
+        "CVMFS_REPOSITORY_TAG": chosen.tag,
+        "CVMFS_ROOT_HASH": chosen.root_hash,
     }
     return "".join(f'{name}="{_plain(name, value)}"\n' for name, value in values.items() if value != "")
 

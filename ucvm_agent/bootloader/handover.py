@@ -6,13 +6,13 @@ the instance, so that the system need not ask again. Its source `bootloader` rea
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 from ucvm_agent.sources.base import Found
+from ucvm_agent.userdata.unpack import decode_base64
 
 FOLDER = "context"
 WORDS = {
@@ -55,7 +55,9 @@ def save(found: Found, scratch: Path) -> None:
 
 def _raw(found: Found) -> bytes:
     data = found.user_data or b""
-    return base64.b64decode(data) if found.base64 else data
+    # The platform may be wrong about it; the running system then reads the user-data as they are, too.
+    decoded = decode_base64(data) if found.base64 else None
+    return data if decoded is None else decoded
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
     cvmfs:REPOSITORY            through the client, where the initial RAM disk has it
     squashfs:PLACE, erofs:PLACE an image
-    dir:PLACE                   a folder
+    dir:PLACE                   a folder, or a file system of whatever kind
 
 PLACE is a device (`/dev/vdb`) or something beneath a file system that is known by its label (`LABEL=NAME/a/path`).
 """
@@ -60,8 +60,8 @@ class Layer:
 
     @property
     def device(self) -> str:
-        """The device that it is on, if it is named."""
-        return self.place if self.place.startswith("/dev/") else ""
+        """The device that it is on, if it is named, without the links of udev."""
+        return os.path.realpath(self.place) if self.place.startswith("/dev/") else ""
 
     def attach(self, wishes: Wishes, target: Path, scratch: Path, medium: Path, seconds: float) -> None:
         """Mount it.
@@ -79,20 +79,22 @@ class Layer:
             mount_repository(wishes.repository or self.place, wishes, target, scratch)
             return
         source = self._source(medium, time.monotonic() + seconds)
-        if self.kind is Kind.DIR:
-            bind(source, target)
-        else:
+        if self.kind is not Kind.DIR:
             mount(source, target, self.kind, "ro")
+        elif source.is_block_device():
+            mount(source, target, "auto", "ro")
+        else:
+            bind(source, target)
 
     def _source(self, medium: Path, deadline: float) -> Path:
         if not self.place.startswith(_LABEL):
             return _awaited(Path(self.place), deadline)
         label, _, path = self.place.removeprefix(_LABEL).partition("/")
         device = _awaited(Path("/dev/disk/by-label") / label, deadline)
-        if not path and self.kind is not Kind.DIR:
+        if not path:
             return device
         mount(device, medium, "auto", "ro")
-        return below(medium, path)
+        return folder_below(medium, path) if self.kind is Kind.DIR else below(medium, path)
 
 
 def below(folder: Path, path: str) -> Path:
@@ -106,6 +108,18 @@ def below(folder: Path, path: str) -> Path:
         raise BootError("this leads out of the layer", where=path)
     if not found.exists():
         raise BootError("the layer has no such path", where=path)
+    return found
+
+
+def folder_below(folder: Path, path: str) -> Path:
+    """Return the folder that is at the path beneath another one.
+
+    Raises:
+        BootError: there is none, or the path or a link leads out.
+    """
+    found = below(folder, path)
+    if not found.is_dir():
+        raise BootError("this is no folder", where=path)
     return found
 
 

@@ -12,6 +12,9 @@ SECONDS = 60.0
 CHECK_SECONDS = 3600.0
 """… and one that looks through a whole file system or makes one."""
 
+_ADVICE = ("dmesg(1)", "(i.e., without")
+"""In lines that mount and e2fsck end with, after the one that tells what is wrong."""
+
 
 def run(
     *command: str | Path, seconds: float = SECONDS, fine: tuple[int, ...] = (0,)
@@ -32,9 +35,20 @@ def run(
     except OSError as error:
         raise BootError(f"cannot be run: {error.strerror}", where=words[0]) from None
     if ended.returncode not in fine:
-        said = (ended.stderr or ended.stdout).strip().rpartition("\n")[2]
-        raise BootError(said or f"ended with {ended.returncode}", where=" ".join(words))
+        raise BootError(_reason(ended), where=" ".join(words))
     return ended
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those above it, unless it is there.
+
+    Raises:
+        BootError: it cannot be made, or something else is there.
+    """
+    try:
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BootError(f"cannot be made: {error.strerror}", where=str(path)) from None
 
 
 def mount(what: str | Path, target: Path, file_system: str, *options: str) -> None:
@@ -43,7 +57,7 @@ def mount(what: str | Path, target: Path, file_system: str, *options: str) -> No
     Raises:
         BootError: it cannot be mounted.
     """
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     run("mount", "-t", file_system, *(("-o", ",".join(options)) if options else ()), what, target)
 
 
@@ -53,7 +67,7 @@ def bind(what: Path, target: Path) -> None:
     Raises:
         BootError: it cannot be shown.
     """
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     run("mount", "--bind", what, target)
     run("mount", "-o", "remount,bind,ro", target)
 
@@ -64,7 +78,7 @@ def move(what: Path, target: Path) -> None:
     Raises:
         BootError: it cannot be moved.
     """
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     run("mount", "--move", what, target)
 
 
@@ -75,3 +89,21 @@ def unmount(target: Path) -> None:
         BootError: it is in use.
     """
     run("umount", target)
+
+
+def clear(folder: Path) -> None:
+    """Take away all that is mounted in the folders of this one, by an earlier try.
+
+    Raises:
+        BootError: something is in use.
+    """
+    for target in sorted(folder.iterdir()) if folder.is_dir() else ():
+        while target.is_mount():
+            unmount(target)
+
+
+def _reason(ended: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line of what it has said that tells something."""
+    lines = [line.strip() for line in (ended.stderr.strip() or ended.stdout).splitlines()]
+    telling = [line for line in lines if line and not any(words in line for words in _ADVICE)]
+    return telling[-1] if telling else f"ended with {ended.returncode}"

@@ -12,7 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ucvm_agent.bootloader.mounting import CHECK_SECONDS, mount, run, unmount
+from ucvm_agent.bootloader.console import say, shout
+from ucvm_agent.bootloader.mounting import CHECK_SECONDS, make_folder, mount, run, unmount
+from ucvm_agent.bootloader.superblock import Superblock
 from ucvm_agent.errors import BootError
 
 LABEL = "UROOT"
@@ -25,7 +27,11 @@ LIMIT = 20 * 1024 * 1024 * 1024
 RESERVE = 1024 * 1024
 """Bytes at the end of the disk that the file system leaves for the mark."""
 SPARE = 16 * 1024 * 1024
-"""A file system with fewer bytes free is full: a system that cannot write its log does not come up well."""
+"""A file system with fewer bytes free is full: a system that cannot write its log does not come up well. …"""
+SPARE_FILES = 128
+"""… Nor one that cannot make files (µCernVM kept 127 for that, references/ucernvm-boot.md, section 1)."""
+PERSISTENT, WORK = "persistent", "work"
+"""The writable branch of the union, and overlayfs's own folder beside it."""
 
 MARK = b"ucvm-agent makes a scratch file system here\n"
 """Stands at the end of the disk as long as the file system is not complete. A power cut then leaves a disk that is
@@ -33,6 +39,8 @@ neither empty nor ours; the mark says that it was empty, and may be used."""
 
 _NOTHING_FOUND = 2
 """Exit code of blkid."""
+_MENDED, _RESTART, _DAMAGED = 1, 2, 4
+"""Bits of the exit code of e2fsck; only a file system that is mounted needs a new start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +58,63 @@ class Scratch:
 
 
 def find() -> list[str]:
-    """Return the devices with the label, in the order of their names."""
+    """Return the devices with the label and a file system like ours, the oldest first.
+
+    A disk that came late once has made the machine take another one; its age, not its name, tells which was first.
+
+    Raises:
+        BootError: the devices cannot be looked at.
+    """
     ended = run("blkid", "-c", "/dev/null", "-o", "device", "-t", f"LABEL={LABEL}", fine=(0, _NOTHING_FOUND))
-    return [device for device in sorted(ended.stdout.split()) if not is_unfinished(device)]
+    found = []
+    for device in ended.stdout.split():
+        superblock = Superblock.read(device)
+        if superblock is None:
+            shout(f"{device} has the label {LABEL}, but no file system of ours; it is left alone")
+        elif not is_unfinished(device):
+            found.append((superblock.made, device))
+    return [device for _, device in sorted(found)]
 
 
 def attach(device: str, folder: Path) -> Scratch:
     """Check a scratch file system, mount it, and see whether it can be written.
 
     Raises:
-        BootError: it is damaged, or cannot be mounted.
+        BootError: it is damaged, or cannot be mounted; it is not mounted then.
     """
-    # 1 and 2: there were faults, and they are mended.
-    run("e2fsck", "-p", device, seconds=CHECK_SECONDS, fine=(0, 1, 2))
-    mount(device, folder, "ext4", "noatime")
-    space = os.statvfs(folder)
-    if space.f_bavail * space.f_frsize >= SPARE and space.f_favail > 0:
-        return Scratch(folder, device)
+    _check(device)
+    # What goes wrong while the machine runs must not grow by what is written afterwards.
+    mount(device, folder, "ext4", "noatime,errors=remount-ro")
+    try:
+        space = os.statvfs(folder)
+        if space.f_bavail * space.f_frsize >= SPARE and space.f_favail >= SPARE_FILES:
+            make_branch(folder)
+            return Scratch(folder, device)
+    except (BootError, OSError) as error:
+        unmount(folder)
+        raise BootError(str(error), where=device) from None
     unmount(folder)
     mount(device, folder, "ext4", "ro")
     return Scratch(folder, device, full=True)
+
+
+def make_branch(folder: Path) -> None:
+    """Make the folders of the union on a file system, unless they are there.
+
+    Raises:
+        BootError: they cannot be made.
+    """
+    for name in (PERSISTENT, WORK):
+        make_folder(folder / name)
+
+
+def _check(device: str) -> None:
+    ended = run("e2fsck", "-p", device, seconds=CHECK_SECONDS, fine=tuple(range(2 * _DAMAGED)))
+    if ended.returncode & _DAMAGED:
+        hint = f"`e2fsck -f {device}` in the running system mends what can be mended; then start again"
+        raise BootError("e2fsck finds faults that need a person", where=device, hint=hint)
+    if ended.returncode & _MENDED:
+        say(f"faults of the scratch file system {device} were mended")
 
 
 def make(*, limited: bool, spared: str = "", blocks: Path = Path("/sys/class/block")) -> str:
@@ -99,8 +144,14 @@ def is_empty(device: str) -> bool:
 
 
 def is_unfinished(device: str) -> bool:
-    """Return whether a power cut has interrupted the making of a scratch file system here, and nobody came after."""
+    """Return whether a power cut has interrupted the making of a scratch file system here, and nobody came after.
+
+    One that was mounted is complete, whatever stands where the mark has its place: that may be somebody's file.
+    """
     try:
+        superblock = Superblock.read(device)
+        if superblock is not None and superblock.was_mounted:
+            return False
         probed = run("blkid", "-p", "-o", "export", device, fine=(0, _NOTHING_FOUND)).stdout.splitlines()
         if probed and f"LABEL={LABEL}" not in probed:
             return False

@@ -10,20 +10,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ucvm_agent.bootloader.console import shout
+from ucvm_agent.bootloader.cvmfs import KEPT
 from ucvm_agent.bootloader.handover import FOLDER
 from ucvm_agent.bootloader.mounting import mount, move
-from ucvm_agent.bootloader.scratch import Scratch
+from ucvm_agent.bootloader.scratch import PERSISTENT, WORK, Scratch, make_branch
 
 WRITABLE, READ_ONLY = "mnt/.rw", "mnt/.ro"
 """Where the root shows its two parts."""
-PERSISTENT = "persistent"
-"""The writable branch."""
-WORK = "work"
-"""Overlayfs's own, beside the branch on the same file system."""
 
 
-def lay(layer: Path, scratch: Scratch, root: Path, memory: Path) -> Path:
-    """Lay the union on `root`, and return the writable file system, which is another one if the scratch is full.
+def make_writable(scratch: Scratch, memory: Path) -> Path:
+    """Return the file system that can be written: the scratch, or one in memory if it is full.
+
+    The latter gets what the bootloader and the client of CernVM-FS have kept on the scratch.
 
     Arguments:
         memory: where a file system in memory goes, if one is needed.
@@ -31,15 +31,31 @@ def lay(layer: Path, scratch: Scratch, root: Path, memory: Path) -> Path:
     Raises:
         BootError: it cannot be mounted.
     """
-    writable, lower = scratch.folder, [layer]
-    if scratch.full:
-        writable = make_memory(memory)
+    if not scratch.full:
+        return scratch.folder
+    writable = make_memory(memory)
+    try:
         if (scratch.folder / FOLDER).is_dir():
             shutil.copytree(scratch.folder / FOLDER, writable / FOLDER)
-        if (scratch.folder / PERSISTENT).is_dir():
-            lower.insert(0, scratch.folder / PERSISTENT)
-    for name in (PERSISTENT, WORK):
-        (writable / name).mkdir(mode=0o755, exist_ok=True)
+        for name in KEPT:
+            if (scratch.folder / name).is_file():
+                (writable / name).parent.mkdir(exist_ok=True)
+                shutil.copy2(scratch.folder / name, writable / name)
+    except OSError as error:
+        shout(f"not all that was kept on the scratch file system can be copied: {error}")
+    return writable
+
+
+def lay(layer: Path, scratch: Scratch, writable: Path, root: Path) -> None:
+    """Lay the union on `root`.
+
+    Raises:
+        BootError: it cannot be mounted.
+    """
+    lower = [layer]
+    if scratch.full and (scratch.folder / PERSISTENT).is_dir():
+        lower.insert(0, scratch.folder / PERSISTENT)
+    make_branch(writable)
     options = (
         f"lowerdir={':'.join(_escaped(folder) for folder in lower)}",
         f"upperdir={writable / PERSISTENT}",
@@ -47,9 +63,10 @@ def lay(layer: Path, scratch: Scratch, root: Path, memory: Path) -> Path:
         # Whoever moves the changes to another layer later has to be able to read them.
         "redirect_dir=off",
         "metacopy=off",
+        # The layer may be another one at the next start, which an index would take for a mistake.
+        "index=off",
     )
     mount("overlay", root, "overlay", *options)
-    return writable
 
 
 def show(layer: Path, writable: Path, root: Path) -> None:

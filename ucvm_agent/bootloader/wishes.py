@@ -27,6 +27,7 @@ class Wishes:
     """The keys that concern what is mounted; an empty string is one that nobody has written.
 
     Arguments:
+        url: where the repository is, instead of what follows from the servers.
         path: folder of the layer that is the root.
         limited: the scratch file system may not have all of its disk.
         spares_second_disk: an empty disk is not taken.
@@ -35,6 +36,7 @@ class Wishes:
     repository: str = ""
     tag: str = ""
     servers: tuple[str, ...] = ()
+    url: str = ""
     proxy: str = ""
     pac_urls: str = ""
     path: str = ""
@@ -50,13 +52,16 @@ def read_wishes(context: Context, kernel_command_line: str) -> Wishes:
         entry = context.entry(f"{UCERNVM} {key}")
         return str(entry.value) if entry is not None else words.get(PARAMETERS.get(key, ""), "")
 
-    chosen = any(context.entry(f"{UCERNVM} {key}") for key in ("cvmfs_http_proxy", "cvmfs_server"))
-    cdn = "" if chosen and not context.entry(f"{UCERNVM} cvmfs_cdn") else text("cvmfs_cdn")
+    def written(*keys: str) -> bool:
+        return any(context.entry(f"{UCERNVM} {key}") is not None for key in keys)
+
+    cdn = "" if written("cvmfs_http_proxy", "cvmfs_server") and not written("cvmfs_cdn") else text("cvmfs_cdn")
     servers = text("cvmfs_server") if cdn in ("", "NONE") else cdn
     return Wishes(
         repository=text("cvmfs_branch"),
         tag=text("cvmfs_tag"),
         servers=tuple(server.strip() for server in servers.split(",") if server.strip()),
+        url="" if written("cvmfs_server", "cvmfs_cdn") else words.get("cvmfs_url", ""),
         proxy=text("cvmfs_http_proxy"),
         pac_urls=text("cvmfs_pac_urls"),
         path=text("cernvm_path"),
