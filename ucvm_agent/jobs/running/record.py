@@ -2,6 +2,7 @@
 
     order       the agent: what to run
     beginning   who came first: the supervisor that runs it, or an agent that gave it up before it began
+    validation  the supervisor: the job itself has ended, and its validation begins
     cancel      the agent: why the supervisor is to end it now
     outcome     the supervisor: how it ended
 
@@ -133,6 +134,18 @@ class Beginning(Record):
     def of_this_process(cls, cgroup: str) -> Self:
         """Return the record of the supervisor that this process is."""
         return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup)
+
+
+@dataclass(frozen=True)
+class Validation(Record):
+    """The job itself has ended, and its validation begins.
+
+    Arguments:
+        status: the raw wait status of the job.
+    """
+
+    name: ClassVar[str] = "validation"
+    status: int
 
 
 @dataclass(frozen=True)
