@@ -118,7 +118,7 @@ class Slot:
 
     async def _ask(self) -> None:
         try:
-            await asyncio.to_thread(self._workshop.check)
+            await asyncio.to_thread(self._workshop.check, self.number)
         except JobError as error:
             self._conversation.report(f"no job can be run here: {error}")
             await asyncio.sleep(self._settings.retry_limit_seconds)
@@ -168,7 +168,7 @@ class Slot:
             self._progress.enter(JobPhase.INPUT)
             folder = await self._workshop.prepare(run, job.manager)
             self._progress.enter(JobPhase.RUNNING)
-            ending = await self._follow(await self._workshop.start(run, job.manager, folder))
+            ending = await self._follow(await self._workshop.start(run, job.manager, folder, self.number))
         return ending
 
     async def _follow(self, running: Running) -> Ending:

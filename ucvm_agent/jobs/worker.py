@@ -97,6 +97,7 @@ class Worker:
         """Work until cancelled; jobs that run go on by themselves then."""
         await self._may_begin.wait()
         self._conversation.identity = await _identity(self._store.machine_id)
+        await asyncio.to_thread(self.workshop.warn_of_sharing, self.numbers)
         await self.workshop.sweep({job.job_id for job in self._store.jobs.present()})
         async with asyncio.TaskGroup() as group:
             for slot in self.slots:

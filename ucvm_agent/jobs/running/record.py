@@ -122,6 +122,8 @@ class Beginning(Record):
         started: when that process started, in the kernel's ticks: two processes can have the same number.
         boot: the boot of the machine.
         cgroup: of the job, if it has one of its own.
+        exposed: why the job has no places of its own for temporary files; empty if it has (`privacy.py`), or if it is
+            not another account's anyway.
     """
 
     name: ClassVar[str] = "beginning"
@@ -129,11 +131,12 @@ class Beginning(Record):
     started: int = 0
     boot: str = ""
     cgroup: str = ""
+    exposed: str = ""
 
     @classmethod
-    def of_this_process(cls, cgroup: str) -> Self:
+    def of_this_process(cls, cgroup: str, exposed: str) -> Self:
         """Return the record of the supervisor that this process is."""
-        return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup)
+        return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup, exposed)
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,8 @@ async def start(job: Job, folder: Folder, account: Account, limits: Limits) -> R
     if beginning is None or not beginning.pid:
         raise JobError(f"its supervisor could not begin: {complaint}", where=job.id)
     log.info("job started", job=job.id, supervisor=beginning.pid, cgroup=beginning.cgroup)
+    if beginning.exposed:
+        log.warning("job shares its places for temporary files with others", job=job.id, reason=beginning.exposed)
     return Running(folder.control, beginning)
 
 

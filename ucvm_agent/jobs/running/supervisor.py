@@ -18,10 +18,12 @@ from ucvm_agent.jobs.running import bell
 from ucvm_agent.jobs.running.capture import make_file
 from ucvm_agent.jobs.running.cgroup import Cgroup
 from ucvm_agent.jobs.running.job import WRAPPER
+from ucvm_agent.jobs.running.kernel import PR_SET_CHILD_SUBREAPER, control_process
 from ucvm_agent.jobs.running.phase import UNSTARTABLE, Phase, Result
+from ucvm_agent.jobs.running.privacy import make_private
 from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, Validation
 from ucvm_agent.jobs.running.signals import Signals
-from ucvm_agent.jobs.running.tree import PR_SET_CHILD_SUBREAPER, Tree, control_process
+from ucvm_agent.jobs.running.tree import Tree
 
 LOG = "log"
 """File in the folder of control for what should not happen."""
@@ -38,7 +40,8 @@ def main(control: Path) -> None:
     control_process(PR_SET_CHILD_SUBREAPER, 1)
     Outcome.keep_room(control)
     cgroup = Cgroup.make(order.unit, order.limits)
-    if not Beginning.of_this_process(str(cgroup.path) if cgroup else "").write_once(control):
+    exposed = make_private(control, order.limits.memory) if order.account.other else ""
+    if not Beginning.of_this_process(str(cgroup.path) if cgroup else "", exposed).write_once(control):
         if cgroup:
             cgroup.remove()
         sys.exit("the job was given up already")

@@ -7,7 +7,6 @@ the killing a single step; where there is none, the processes are stopped until 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -23,23 +22,6 @@ END_SECONDS = 5.0
 
 _SWEEPS = 100
 """How often one looks for processes that were forked meanwhile; a limit of processes makes a few enough."""
-
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-PR_SET_NO_NEW_PRIVS = 38
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def control_process(option: int, value: int) -> None:
-    """Call prctl(2) for this process.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 @dataclass
