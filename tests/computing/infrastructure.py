@@ -219,7 +219,7 @@ def processes(folder: Path) -> dict[int, str]:
 
 async def power_cut(agent: Daemon) -> None:
     """End all that runs on the machine of an agent at once; its disk stays as it is."""
-    while found := processes(agent.folder):
+    while found := processes(agent.folder) | processes(agent.root):
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

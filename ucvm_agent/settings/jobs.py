@@ -45,6 +45,9 @@ class Jobs(Section):
     reboot_on_sleep: bool = Field(
         False, description="restart the machine after such a silence, as the original agent did"
     )
+    reboot_uptime: float = Field(
+        3600.0, ge=0, description="seconds that the machine has to be up before that: nobody restarts it all the time"
+    )
     require_prefixes: Names = Field(("/cvmfs/",), description="folders in which managers may demand files")
     min_free_bytes: int = Field(2**30, ge=0, description="free space below which no more jobs are taken; 0 = any")
     user: str = Field(

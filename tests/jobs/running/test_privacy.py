@@ -56,13 +56,17 @@ async def test_what_a_job_leaves_in_tmp_goes_with_its_folder(place: Place) -> No
     outcome, folder = await place.run(f"touch {places}; ls /tmp; {check}", validation_script="check")
     assert (outcome.status, outcome.validate_status) == (0, 0)
     assert (folder.path / "stdout").read_text() == f"{name}\n"
-    assert not [where for where in places.split() if os.path.lexists(where)]
+    assert there(places) == []
     assert [path.name for path in folder.control.rglob("left-*")] == [name, name]
     archive = await pack(folder, place.account, 10**6)
     with tarfile.open(archive.path) as packed:
         assert not [member for member in packed.getnames() if name in member]
     await place.workdir.remove("job-1")
     assert not folder.control.exists()
+
+
+def there(places: str) -> list[str]:
+    return [where for where in places.split() if os.path.lexists(where)]
 
 
 async def test_what_a_job_leaves_in_tmp_counts_for_its_disk(place: Place) -> None:
