@@ -16,7 +16,8 @@ from tests.daemon.running import Daemon
 MACHINE = """
 mount -t tmpfs none /run/systemd
 mkdir /run/systemd/system
-mount --bind "$1" /proc/sys/kernel/random/boot_id
+mount --bind "$1/boot" /proc/sys/kernel/random/boot_id
+if [ -e "$1/passwd" ]; then mount --bind "$1/passwd" /etc/passwd; fi
 shift
 exec "$@"
 """
@@ -58,7 +59,7 @@ class Machine:
         machine = cls(folder, daemon)
         (folder / "standing").write_text("running\n")
         machine.change_boot()
-        daemon.prefix = ("unshare", "--mount", "sh", "-ec", MACHINE, "sh", str(folder / "boot"))
+        daemon.prefix = ("unshare", "--mount", "sh", "-ec", MACHINE, "sh", str(folder))
         daemon.environment = {**daemon.environment, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
         return machine
 
@@ -79,6 +80,11 @@ class Machine:
         boot = str(uuid.uuid4())
         (self.folder / "boot").write_text(f"{boot}\n")
         return boot
+
+    def add_accounts(self, *names: str) -> None:
+        """Let the machine have accounts besides its own."""
+        lines = "".join(f"{name}:x:{number}:{number}::/:/bin/sh\n" for number, name in enumerate(names, 150_001))
+        (self.folder / "passwd").write_text(Path("/etc/passwd").read_text() + lines)
 
     def refuse(self, reason: str) -> None:
         """Let systemd do nothing that it is told, for this reason."""

@@ -19,6 +19,7 @@ from tests.jobs.running.test_runner import AGENT
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.archive import pack
 from ucvm_agent.jobs.running.record import Beginning, End
+from ucvm_agent.jobs.running.tree import kill_strays
 from ucvm_agent.jobs.running.workdir import Workdir
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives jobs other accounts")
@@ -116,6 +117,24 @@ async def test_where_the_kernel_does_not_allow_it_the_job_runs_all_the_same(plac
     output, _ = await process.communicate(b"exit 3")
     assert b"shares its places for temporary files" in output
     assert json.loads(output.splitlines()[-1]) == [3 << 8, End.OWN]
+
+
+async def test_what_has_lost_its_supervisor_is_known_by_its_namespace(place: Place) -> None:
+    """Whatever it has made of its environment; what is another account's there stays."""
+    user = ("setpriv", "--clear-groups", "--regid", str(place.account.gid), "--reuid", str(place.account.uid))
+    script = (
+        '"$@" env -i sh -c "echo begun; exec sleep 600" & stray=$!; sleep 600 & other=$!;'
+        " stat -Lc %i /proc/self/ns/mnt; wait $stray; echo $?; kill $other"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--mount", "sh", "-c", script, "sh", *user), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    lines = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
+    namespace = next(int(line) for line in lines if line != "begun")
+    await asyncio.to_thread(kill_strays, "/nowhere", place.account.uid, namespace)
+    output, _ = await process.communicate()
+    assert (output, process.returncode) == (b"137\n", 0)
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def _ending(control: Path, beginning: Beginning) -> Ending:
         cgroup.wait_empty(END_SECONDS)
         cgroup.remove()
     if (order := Order.read(control)) is not None:
-        kill_strays(order.folder)
+        kill_strays(order.folder, order.account.uid, beginning.namespace)
     return Lost("its supervisor was killed", began=True)
 
 
