@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import tarfile
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.daemon.running import Daemon
+from tests.jobs.open_folder import make_open_folder
 from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
@@ -166,8 +166,7 @@ class Infrastructure:
 
 
 def _make_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ucvm-system-", dir="/tmp"))
-    folder.chmod(0o711)
+    folder = make_open_folder("system")
     for name in ("prosody", "chirp"):
         (folder / name).mkdir()
     return folder
@@ -220,7 +219,7 @@ def processes(folder: Path) -> dict[int, str]:
 
 async def power_cut(agent: Daemon) -> None:
     """End all that runs on the machine of an agent at once; its disk stays as it is."""
-    while found := processes(agent.folder):
+    while found := processes(agent.folder) | processes(agent.root):
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -89,11 +89,16 @@ class Controller:
 
 @dataclass
 class Daemon:
-    """An agent beneath `root`; `log` and `settings` lie in `folder`."""
+    """An agent beneath `root`; `log` and `settings` lie in `folder`.
+
+    Arguments:
+        prefix: the beginning of a command line that becomes the agent.
+    """
 
     folder: Path
     root: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -127,7 +132,13 @@ class Daemon:
         """Start it; it is on its way up when this returns."""
         with self.errors.open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
-                *AGENT, "--config", self.config, env=dict(self.environment), stderr=errors, start_new_session=True
+                *self.prefix,
+                *AGENT,
+                "--config",
+                self.config,
+                env=dict(self.environment),
+                stderr=errors,
+                start_new_session=True,
             )
 
     async def end(self, number: signal.Signals = signal.SIGTERM, within: float = 20.0) -> int:

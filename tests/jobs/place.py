@@ -6,11 +6,11 @@ import asyncio
 import dataclasses
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.jobs.open_folder import make_open_folder
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.job import Job
 from ucvm_agent.jobs.running.limits import Limits
@@ -31,9 +31,8 @@ class Place:
 
     @classmethod
     def make(cls) -> Self:
-        """Make a place with a number of its own; pytest's folders are closed to other users."""
-        root = Path(tempfile.mkdtemp(prefix="ucvm-jobs-", dir="/tmp"))
-        root.chmod(0o711)
+        """Make a place with a number of its own."""
+        root = make_open_folder("jobs")
         own = Account("me", os.geteuid(), os.getegid())
         number = 100_000 + os.getpid() % 50_000
         account = own if os.geteuid() else Account("job", number, number)

@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.daemon.running import Controller, Daemon
+from tests.jobs.open_folder import make_open_folder
 from tests.servers.chirp import Chirp
 from tests.servers.manager import PASSWORD, Manager
 from tests.servers.prosody import Prosody
@@ -117,8 +117,7 @@ class Site:
 
 
 def _make_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ucvm-site-", dir="/tmp"))
-    folder.chmod(0o711)
+    folder = make_open_folder("site")
     for name in ("prosody", "chirp", "root/etc", "root/tmp", "agent"):
         (folder / name).mkdir(parents=True)
     return folder

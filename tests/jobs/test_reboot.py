@@ -41,6 +41,14 @@ async def test_systemd_refuses(told: Path) -> None:
         await reboot.power_off()
 
 
+async def test_a_machine_that_shuts_down_is_known(told: Path) -> None:
+    """By what systemd says of itself; where nobody can be asked, it is only the agent that stops."""
+    (told.parent / "systemctl").write_text("#!/bin/sh\necho stopping; exit 1\n")
+    assert await reboot.is_shutting_down()
+    (told.parent / "systemctl").write_text("#!/no/such/shell\n")
+    assert not await reboot.is_shutting_down()
+
+
 async def test_without_systemd(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is tried."""
     monkeypatch.setattr(reboot, "SYSTEMD", told)

@@ -49,6 +49,20 @@ async def test_a_job_from_question_to_result(site: Site) -> None:
     assert list((site.daemon.root / "work/jobs").iterdir()) == []
 
 
+async def test_a_job_is_validated(site: Site) -> None:
+    """Controllers see that, and how the job itself ended by then; its manager hears of both in the end."""
+    gate = site.make_gate()
+    script = f"printf '#!/bin/sh\ncat {gate}; exit 2' > check; exit 1"
+    site.manager.queue.append(Task("job-1", script, {"validation_script": "check"}))
+    await site.daemon.start()
+    told = await site.controller.job("validating")
+    assert (told.exit_status, told.validation_status) == (256, None)
+    assert "job-1, validating" in (await site.daemon.command("status"))[1]
+    os.close(await reach(gate))
+    done = await site.manager.hears(JobDone)
+    assert (done.exit_code, done.validate_exit_code) == ("256", "512")
+
+
 async def test_user_data_alone_make_a_machine_a_worker(site: Site) -> None:
     """From its start without any account to the result of a job, and on after kill -9 while one runs."""
     site.configure(by_user_data=True)
@@ -65,10 +79,12 @@ async def test_user_data_alone_make_a_machine_a_worker(site: Site) -> None:
     assert site.manager.output("job-2", "stdout") == "went on\n"
 
 
-@pytest.mark.parametrize("phase", ["received", "input", "running", "uploading", "done"])
+@pytest.mark.parametrize("phase", ["received", "input", "running", "validating", "uploading", "done"])
 async def test_kill_9_in_each_phase(site: Site, phase: str) -> None:
     """The next start goes on where the last one was; the job runs once and is reported once."""
-    site.manager.queue.append(Task("job-1", f"echo ran >> {site.folder}/ran; sleep 0.5"))
+    check = "printf '#!/bin/sh\nsleep 0.5' > check"
+    script = f"echo ran >> {site.folder}/ran; {check}; sleep 0.5"
+    site.manager.queue.append(Task("job-1", script, {"validation_script": "check"}))
     (site.folder / "ran").touch()
     (site.folder / "ran").chmod(0o666)
     await site.daemon.start()
@@ -78,7 +94,8 @@ async def test_kill_9_in_each_phase(site: Site, phase: str) -> None:
     await site.controller.job("done")
     await site.manager.hears(WantJob, times=len(site.manager.heard(WantJob)) + 2)
     assert (site.folder / "ran").read_text() == "ran\n"
-    assert len(site.manager.heard(JobDone)) == 1
+    (done,) = site.manager.heard(JobDone)
+    assert (done.exit_code, done.validate_exit_code) == ("0", "0")
     assert site.manager.given == ["job-1"]
 
 

@@ -11,9 +11,8 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 from xml.etree.ElementTree import Element, fromstring, tostring
 
 import structlog
@@ -21,7 +20,9 @@ import structlog
 from ucvm_agent.copilot import context, messages
 from ucvm_agent.copilot.complaints import Complaints
 from ucvm_agent.copilot.messages import AnyMessage, Message
+from ucvm_agent.copilot.partners import Secure, Signer, Verifier, Wire
 from ucvm_agent.copilot.resending import Letters, Resending
+from ucvm_agent.copilot.routes import Route, Routes
 from ucvm_agent.copilot.seen import Seen
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, message_element, read_delay, read_message
 from ucvm_agent.copilot.stanza_error import read_error
@@ -45,69 +46,6 @@ STALE_SECONDS = 60.0
 _RECEIPTS = ("{urn:xmpp:receipts}request", "{urn:xmpp:receipts}received")
 
 M = TypeVar("M", bound=Message)
-
-
-class Wire(Protocol):
-    """What the post needs of a connection."""
-
-    def listen(self, listener: Post) -> None:
-        """Tell the post what happens."""
-
-    def send(self, message: Element) -> None:
-        """Send a `<message>`; raises DeliveryDelayed while there is no connection."""
-
-
-class Signer(Protocol):
-    """Signs what is sent."""
-
-    def sign(self, message: Element) -> None:
-        """Add a signature beside the body."""
-
-
-class Verifier(Protocol):
-    """Knows whose orders are authentic."""
-
-    def check(self, message: Element, *, remember: bool) -> Enum:
-        """Say how far a message is to be trusted: `REPEATED` if it is authentic, but was obeyed before a restart.
-
-        Raises:
-            MessageRefused: it is not signed as those of its account have to be.
-        """
-        ...
-
-    def remember(self, account: str, message_id: str) -> None:
-        """Note that a message that was checked is obeyed; raises StoreError."""
-
-
-class Secure(Protocol):
-    """The original's secure mode: one of its two roles (references/copilot-protocol.md, section 6)."""
-
-    def wrap(self, envelope: Envelope) -> Envelope:
-        """Encrypt what is sent; raises DeliveryError."""
-        ...
-
-    def unwrap(self, envelope: Envelope) -> Envelope:
-        """Decrypt what came; raises MessageRefused."""
-        ...
-
-    def answer(self, error: MessageRefused) -> Hash | None:
-        """Return what the sender is told of a message that `unwrap` has refused, if anything."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Who acts on a command.
-
-    Arguments:
-        handler: called on the loop, and must not block.
-        late: the handler acknowledges the message itself, when it is sure to have it.
-        account: the only one (a bare JID) that may say this; empty = all whose commands count.
-    """
-
-    handler: Callable[[str, Any, Envelope], None]
-    late: bool
-    account: str
 
 
 class Post:
@@ -137,14 +75,12 @@ class Post:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection = connection
-        self._accepts = accepts
+        self._routes = Routes(accepts)
         self._signer = signer
         self._verifier = verifier
         self._secure = secure
         self._clock = clock
         self._resending = None if letters is None else Resending(letters, self._transmit, clock)
-        self._routes: dict[type[Message], Route] = {}
-        self._guests: dict[str, frozenset[str]] = {}
         self._seen = Seen()
         self._complaints = Complaints()
         connection.listen(self)
@@ -160,14 +96,14 @@ class Post:
                 make it forget the message. Until then a repetition comes to the handler as well.
             account: the only one (a bare JID) that may say this; its other commands do not count for that.
         """
-        self._routes[kind] = Route(handler, late, account)
+        self._routes.add(kind, Route(handler, late, account))
 
     def admit(self, account: str, *kinds: type[Message]) -> None:
         """Let whoever speaks through an account, such as the occupants of a chat room, send these kinds of messages.
 
         They need not sign them, and a repetition is answered again. What is said to the room as a whole is not for us.
         """
-        self._guests[account] = frozenset(kind.model_fields["command"].default for kind in kinds)
+        self._routes.admit(account, *kinds)
 
     def send(self, to: str, message: AnyMessage, *, keep: bool = False, noack: bool = False) -> str:
         """Send a message and return its id.
@@ -215,7 +151,7 @@ class Post:
                 self._verifier.remember(account, envelope.id)
             except StoreError as error:
                 raise MessageRefused(f"it cannot be remembered: {error}", where=account) from error
-        if account not in self._guests:  # who could make us forget what others have sent
+        if not self._routes.hosts(account):  # who could make us forget what others have sent
             self._seen.add(account, envelope.id)
         if envelope.noack:
             return
@@ -261,7 +197,7 @@ class Post:
     def _take(self, message: Element, envelope: Envelope, account: str) -> None:
         if not envelope.id or len(envelope.id) > MAX_ID:
             self._complaints.write("a message without a sound id is dropped", account)
-        elif not self._may_speak(message, envelope, account):
+        elif not self._routes.may_speak(message, envelope):
             self._complaints.write("a stranger's message is dropped", account, sender=envelope.sender)
         elif (account, envelope.id) in self._seen:
             self.acknowledge(envelope)
@@ -271,23 +207,9 @@ class Post:
             except MessageRefused as error:
                 self._complaints.write("a message is dropped", account, id=envelope.id, reason=str(error))
 
-    def _may_speak(self, message: Element, envelope: Envelope, account: str) -> bool:
-        return (
-            self._accepts(account)
-            or self._is_guests(message, envelope, account)
-            or (account != "" and any(route.account == account for route in self._routes.values()))
-        )
-
-    def _is_for(self, route: Route, account: str) -> bool:
-        return account == route.account if route.account else self._accepts(account)
-
-    def _is_guests(self, message: Element, envelope: Envelope, account: str) -> bool:
-        """Return whether somebody says what the guests of an account may."""
-        return message.get("type") != "groupchat" and envelope.command in self._guests.get(account, ())
-
     def _act(self, message: Element, envelope: Envelope) -> None:
         """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
-        guest = self._is_guests(message, envelope, bare(envelope.sender))
+        guest = self._routes.is_guests(message, envelope)
         verifier = None if guest else self._verifier
         if verifier is not None and verifier.check(message, remember=False).name == "REPEATED":
             self.acknowledge(envelope)
@@ -301,8 +223,8 @@ class Post:
         except MessageRefused:
             self.acknowledge(envelope)
             raise
-        route = self._routes.get(type(told)) if told is not None else None
-        if route is not None and not (guest or self._is_for(route, bare(envelope.sender))):
+        route = self._routes.find(told) if told is not None else None
+        if route is not None and not (guest or self._routes.is_open(route, bare(envelope.sender))):
             raise MessageRefused(f"{envelope.command} is not for it to say")
         stale = self._stale(message, told)
         if route is None or stale or not route.late:

@@ -1,7 +1,7 @@
 """One slot: from a question for a job to the word that it is done (references/copilot-protocol.md, section 3).
 
-    (nothing) → received → input → running → uploading → done
-                    └────────┴─────────┴─────────┴──────▶ refused | cancelled | lost
+    (nothing) → received → input → running → validating → uploading → done
+                    └────────┴─────────┴─────────┴───────────┴──────▶ refused | cancelled | lost
 
 Each step stands in the book before it is made. So whatever ends the agent, the next one goes on: what was only
 received is begun, what runs under its supervisor is waited for, what has ended is brought away. What has begun and is
@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ucvm_agent.copilot.messages import JobDone, JobState, RunJob
-from ucvm_agent.copilot.stanza import bare
-from ucvm_agent.errors import DeliveryRefused, JobError, JobRefused, TransferError
+from ucvm_agent.errors import JobError, JobRefused, TransferError
 from ucvm_agent.events import JobPhase
 from ucvm_agent.jobs import output
+from ucvm_agent.jobs.progress import Progress, run_of
 from ucvm_agent.jobs.running.record import End
 from ucvm_agent.jobs.running.runner import Lost, Running, attach
 
 if TYPE_CHECKING:
-    from ucvm_agent.copilot.messages import AnyMessage
+    from ucvm_agent.copilot.messages import RunJob
     from ucvm_agent.jobs.conversation import Conversation
     from ucvm_agent.jobs.depot import Depot
     from ucvm_agent.jobs.desk import Desk
@@ -37,13 +36,6 @@ if TYPE_CHECKING:
     from ucvm_agent.store.store import Store
 
 log = structlog.get_logger()
-
-MAX_REASON = 500
-"""Characters of a reason that a manager is told."""
-
-FAREWELLS = {JobPhase.REFUSED: 126 << 8, JobPhase.CANCELLED: 15, JobPhase.LOST: 9}
-"""How a job ended, as a wait status, for original managers, which know no other word than `jobDone`: as a shell tells
-that a command cannot be run, ended by SIGTERM, killed by SIGKILL."""
 
 
 class Slot:
@@ -71,6 +63,7 @@ class Slot:
         self._depot = depot
         self._store = store
         self._workshop = workshop
+        self._progress = Progress(number, conversation, store)
         self._changed = changed
         self._asking: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
@@ -81,7 +74,7 @@ class Slot:
     @property
     def job(self) -> BookedJob | None:
         """The job that it has, as the book says."""
-        return self._store.jobs.job(self.number)
+        return self._progress.job
 
     async def run(self, gate: asyncio.Event) -> None:
         """Work until cancelled; what runs goes on by itself then.
@@ -125,7 +118,7 @@ class Slot:
 
     async def _ask(self) -> None:
         try:
-            await asyncio.to_thread(self._workshop.check)
+            await asyncio.to_thread(self._workshop.check, self.number)
         except JobError as error:
             self._conversation.report(f"no job can be run here: {error}")
             await asyncio.sleep(self._settings.retry_limit_seconds)
@@ -136,7 +129,7 @@ class Slot:
     async def _work(self, job: BookedJob) -> None:
         self._over.clear()
         async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(self._renew())
+            renewing = group.create_task(self._progress.renew(self._settings.renewal_seconds))
             self._working = working = group.create_task(self._carry_through(job))
             if job.cancel:  # before it was begun, or before the agent was restarted
                 self._stop(JobPhase.CANCELLED, job.cancel)
@@ -149,7 +142,7 @@ class Slot:
 
     async def _carry_through(self, job: BookedJob) -> None:
         """Go on with a job from where it is."""
-        run = _run_of(job)
+        run = run_of(job)
         if job.phase is not JobPhase.UPLOADING:
             try:
                 ending = await self._execute(job, run)
@@ -157,7 +150,7 @@ class Slot:
                 if not isinstance(error, JobRefused):
                     # Here is something wrong: do not go through the whole queue like that.
                     self._conversation.be_quiet(self._settings.retry_seconds)
-                self._end(JobPhase.REFUSED, str(error))
+                self._progress.end(JobPhase.REFUSED, str(error))
                 return
             if not self._leaves_output(ending):
                 return
@@ -167,17 +160,22 @@ class Slot:
         """Run the job, or find out how it ended."""
         folder = self._workshop.folder(job.job_id)
         ending: Ending = Lost("it was only received", began=False)
-        if job.phase is JobPhase.RUNNING:
+        if job.phase in (JobPhase.RUNNING, JobPhase.VALIDATING):
             found = await self._find(folder)
-            ending = await found.wait() if isinstance(found, Running) else found
-        if isinstance(ending, Lost) and not ending.began:
+            ending = await self._follow(found) if isinstance(found, Running) else found
+        if isinstance(ending, Lost) and not ending.began and job.phase is not JobPhase.VALIDATING:
             self._refuse_namesake(job)
-            self._enter(JobPhase.INPUT)
+            self._progress.enter(JobPhase.INPUT)
             folder = await self._workshop.prepare(run, job.manager)
-            self._enter(JobPhase.RUNNING)
-            running = await self._workshop.start(run, job.manager, folder)
-            ending = await running.wait()
+            self._progress.enter(JobPhase.RUNNING)
+            ending = await self._follow(await self._workshop.start(run, job.manager, folder, self.number))
         return ending
+
+    async def _follow(self, running: Running) -> Ending:
+        """Wait for the end of a job that runs, and note when its validation begins."""
+        if self._progress.present.phase is JobPhase.RUNNING and (validation := await running.validation()):
+            self._progress.enter(JobPhase.VALIDATING, exit_status=validation.status)
+        return await running.wait()
 
     async def _find(self, folder: Folder) -> Running | Ending:
         """Find out what has become of a job that may have been started."""
@@ -197,16 +195,16 @@ class Slot:
     def _leaves_output(self, ending: Ending) -> bool:
         """Note how the job ended; False if there is nothing of it to deliver."""
         if isinstance(ending, Lost):
-            self._end(JobPhase.LOST, ending.reason)
+            self._progress.end(JobPhase.LOST, ending.reason)
         elif ending.end is End.STOPPED:
-            self._end(JobPhase.LOST, "the machine was shut down")
+            self._progress.end(JobPhase.LOST, "the machine was shut down")
         elif ending.end is End.CANCELLED:
-            self._end(JobPhase.CANCELLED, ending.reason)
+            self._progress.end(JobPhase.CANCELLED, ending.reason)
         elif ending.end is End.UNSTARTABLE:
-            self._end(JobPhase.REFUSED, ending.reason)
+            self._progress.end(JobPhase.REFUSED, ending.reason)
         else:
             limit = "" if ending.end is End.OWN else f"it came to its limit of {ending.end}"
-            self._enter(
+            self._progress.enter(
                 JobPhase.UPLOADING,
                 exit_status=ending.status,
                 validation_status=ending.validate_status,
@@ -219,10 +217,10 @@ class Slot:
         """Bring the output where a manager wants it, however long that takes, and say that the job is done."""
         pauses = self._conversation.delays()
         while True:
-            job = self._present()  # anew each time, since it may be handed out once more meanwhile
-            run = _run_of(job)
+            job = self._progress.present  # anew each time, since it may be handed out once more meanwhile
+            run = run_of(job)
             if not await asyncio.to_thread(lambda: folder.archive.exists() or folder.path.exists()):
-                self._end(JobPhase.LOST, "its folder is gone")
+                self._progress.end(JobPhase.LOST, "its folder is gone")
                 return
             try:
                 archive = await self._workshop.pack(folder)
@@ -234,38 +232,7 @@ class Slot:
                 log.warning("output is delayed", job=job.job_id, reason=str(error), retry_seconds=round(pause))
                 self._conversation.report(f"the output of job {job.job_id} is delayed: {error}")
             await asyncio.sleep(pause)
-        self._finish(place.manager, place.order.job_data or run.job_data, checksum)
-
-    def _finish(self, manager: str, job_data: str, checksum: str) -> None:
-        job = self._present()
-        validated = "" if job.validation_status is None else str(job.validation_status)
-        done = JobDone(
-            **self._conversation.who(self.number),
-            job_id=job.job_id,
-            job_data=job_data,
-            lease=job.lease,
-            exit_code=str(job.exit_status),
-            validate_exit_code=validated,
-            checksum=checksum,
-        )
-        with self._store.transaction():
-            self._tell(manager, done)
-            self._store.jobs.enter(job, JobPhase.DONE)
-
-    def _end(self, phase: JobPhase, reason: str) -> None:
-        """End a job without output: its manager is told, and the slot has it no more, both or neither."""
-        job = self._present()
-        run = _run_of(job)
-        who = self._conversation.who(self.number) | {"job_id": job.job_id, "job_data": run.job_data}
-        message: AnyMessage = JobDone(**who, exit_code=str(FAREWELLS[phase]))
-        if job.lease:
-            message = JobState.model_validate(
-                who | {"lease": job.lease, "state": phase.value, "reason": reason[:MAX_REASON]}
-            )
-        with self._store.transaction():
-            self._tell(job.manager, message)
-            self._store.jobs.enter(job, phase, reason=reason)
-        log.info("job ended", job=job.job_id, phase=phase.value, reason=reason)
+        self._progress.finish(place.manager, place.order.job_data or run.job_data, checksum)
 
     async def _kill(self, job: BookedJob, phase: JobPhase, reason: str) -> None:
         """End what runs of a job that has to be stopped."""
@@ -274,48 +241,4 @@ class Slot:
             if isinstance(found, Running):
                 await found.kill(reason)
                 await found.wait()
-        self._end(phase, reason)
-
-    async def _renew(self) -> None:
-        """Say again and again that the job is alive."""
-        while True:
-            self._say_state()
-            await asyncio.sleep(self._settings.renewal_seconds)
-
-    def _say_state(self) -> None:
-        job = self.job
-        if job is not None and job.lease:
-            state = "uploading" if job.phase is JobPhase.UPLOADING else "running"
-            who = self._conversation.who(self.number) | {"job_id": job.job_id, "lease": job.lease, "state": state}
-            # To all controllers of the account: the one that gave it may be gone, and the others let the lease run out.
-            self._conversation.send(bare(job.manager), JobState.model_validate(who))
-
-    def _enter(
-        self,
-        phase: JobPhase,
-        *,
-        exit_status: int | None = None,
-        validation_status: int | None = None,
-        reason: str = "",
-    ) -> None:
-        job = self._present()
-        self._store.jobs.enter(job, phase, exit_status=exit_status, validation_status=validation_status, reason=reason)
-        log.info("job goes on", job=job.job_id, slot=self.number, phase=phase.value, reason=reason or None)
-        self._say_state()
-
-    def _tell(self, manager: str, message: AnyMessage) -> None:
-        """Say something until it is heard."""
-        try:
-            self._conversation.post.send(manager, message, keep=True)
-        except DeliveryRefused as error:  # what the manager itself has sent is too large to be sent back
-            log.error("the end of a job cannot be told", manager=manager, reason=str(error))
-
-    def _present(self) -> BookedJob:
-        job = self.job
-        if job is None:
-            raise AssertionError("a slot without a job cannot go on with it")
-        return job
-
-
-def _run_of(job: BookedJob) -> RunJob:
-    return RunJob.model_validate_json(job.document)
+        self._progress.end(phase, reason)

@@ -19,7 +19,7 @@ from ucvm_agent.jobs.conversation import Conversation, Identity
 from ucvm_agent.jobs.depot import Depot
 from ucvm_agent.jobs.desk import Desk
 from ucvm_agent.jobs.orders import Orders
-from ucvm_agent.jobs.reboot import is_shutting_down, reboot_later
+from ucvm_agent.jobs.reboot import is_shutting_down, restart_later
 from ucvm_agent.jobs.slot import Slot
 from ucvm_agent.jobs.workshop import Workshop
 
@@ -44,6 +44,8 @@ class Cause(StrEnum):
     """An operator wants it so, until it is told `resume` or the agent starts anew."""
     SPOT = "spot"
     DISK = "disk"
+    RESTART = "restart"
+    """The machine is about to restart."""
 
 
 class Worker:
@@ -83,9 +85,9 @@ class Worker:
         numbers = sorted({*self.numbers, *(job.slot for job in store.jobs.present())})
         self.slots = [Slot(n, conversation, desk, depot, store, self.workshop, self._on_change) for n in numbers]
         self._orders = Orders(self, conversation)
-        self._rebooting: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         # What the machine itself finds out is found out anew.
-        for cause in (Cause.PAUSE, Cause.SPOT, Cause.DISK):
+        for cause in (Cause.PAUSE, Cause.SPOT, Cause.DISK, Cause.RESTART):
             store.jobs.resume(cause)
 
     @property
@@ -97,6 +99,7 @@ class Worker:
         """Work until cancelled; jobs that run go on by themselves then."""
         await self._may_begin.wait()
         self._conversation.identity = await _identity(self._store.machine_id)
+        await asyncio.to_thread(self.workshop.warn_of_sharing, self.numbers)
         await self.workshop.sweep({job.job_id for job in self._store.jobs.present()})
         async with asyncio.TaskGroup() as group:
             for slot in self.slots:
@@ -168,6 +171,19 @@ class Worker:
         """Return whether a slot has this job."""
         return any(job.job_id == job_id for job in self._store.jobs.present())
 
+    def is_idle(self) -> bool:
+        """Return whether no slot has a job, or has asked for one that may come yet."""
+        return not self._store.jobs.present() and not self._store.jobs.questions()
+
+    def begin_restart(self, reason: str) -> None:
+        """Take no more jobs, since the machine restarts."""
+        self.drain(reason, Cause.RESTART)
+
+    def give_up_restart(self, reason: str) -> None:
+        """Take jobs again, since the machine does not restart."""
+        self._report(reason)
+        self.resume(Cause.RESTART)
+
     def _set_gate(self) -> None:
         if self._permitted and not self._store.jobs.drains():
             self._gate.set()
@@ -188,8 +204,9 @@ class Worker:
         self._changed()
 
     def _on_sleep(self, seconds: float) -> None:
-        if self._settings.jobs.reboot_on_sleep and self._rebooting is None:
-            self._rebooting = self._orders.spawn(reboot_later(seconds, lambda: not self._store.jobs.present()))
+        jobs = self._settings.jobs
+        if jobs.reboot_on_sleep and (self._restarting is None or self._restarting.done()):
+            self._restarting = self._orders.spawn(restart_later(seconds, jobs.reboot_uptime, self))
 
     def _report(self, message: str) -> None:
         self._store.events.emit(Note(message=message))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.description import read_inputs, read_job, read_limits
-from ucvm_agent.jobs.running.account import find_account
+from ucvm_agent.jobs.running.account import Account, find_account
 from ucvm_agent.jobs.running.archive import pack
 from ucvm_agent.jobs.running.limits import Limits
 from ucvm_agent.jobs.running.readers import Readers
+from ucvm_agent.jobs.running.record import Order
 from ucvm_agent.jobs.running.runner import Running, start
 from ucvm_agent.jobs.running.tail import Chunk, Stream, tail
 from ucvm_agent.jobs.running.workdir import Folder, Workdir
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from ucvm_agent.copilot.messages import RunJob
@@ -43,9 +46,20 @@ class Workshop:
         self._settings = settings
         self._workdir = Workdir(work_dir)
 
-    def check(self) -> None:
-        """Raise JobError if no job can be run here as the settings are."""
-        find_account(self._settings.user)
+    def check(self, slot: int) -> None:
+        """Raise JobError if no job of this slot can be run as the settings are."""
+        find_account(self._settings.user, slot)
+
+    def warn_of_sharing(self, slots: Collection[int]) -> None:
+        """Log it if jobs of several slots have the same account, so that they can read and end each other."""
+        try:
+            accounts = [find_account(self._settings.user, slot) for slot in slots]
+        except JobError:
+            return  # that is told when a slot would ask for a job
+        if os.geteuid() == 0 and len({account.uid for account in accounts}) < len(accounts):
+            user = self._settings.user
+            names = f"useradd --system --no-create-home --shell /usr/sbin/nologin {user}-1, and so on for each slot"
+            log.warning("slots share an account, so their jobs can read and end each other", user=user, hint=names)
 
     def folder(self, job_id: str) -> Folder:
         """Return where a job is; raises JobRefused for what is no job id."""
@@ -69,14 +83,15 @@ class Workshop:
             await get(each.url + checksum, target, self.transfer, token=each.token.get_secret_value())
         return folder
 
-    async def start(self, run: RunJob, manager: str, folder: Folder) -> Running:
-        """Start a job that is prepared.
+    async def start(self, run: RunJob, manager: str, folder: Folder, slot: int) -> Running:
+        """Start a job that is prepared, with the account of its slot.
 
         Raises:
             JobError: it cannot be started; nothing of it runs.
         """
         limits = read_limits(run.job, Limits.of(self._settings))
-        return await start(read_job(run, manager), folder, find_account(self._settings.user), limits)
+        account = await asyncio.to_thread(find_account, self._settings.user, slot)
+        return await start(read_job(run, manager), folder, account, limits)
 
     async def pack(self, folder: Folder) -> Path:
         """Return the archive of a job that has ended; it is made once.
@@ -85,12 +100,17 @@ class Workshop:
             JobError: it cannot be made.
         """
         if not await asyncio.to_thread(folder.archive.exists):
-            await pack(folder, find_account(self._settings.user), self._settings.archive_limit)
+            account = await asyncio.to_thread(_owner, folder)
+            if account is None:
+                raise JobError("nothing tells whose the job is", where=str(folder.control))
+            await pack(folder, account, self._settings.archive_limit)
         return folder.archive
 
     async def tail(self, job_id: str, stream: Stream, offset: int, size: int) -> Chunk:
-        """Return a part of what a job has printed; see `tail.tail`."""
-        return await tail(self.folder(job_id), find_account(self._settings.user), stream, offset, size)
+        """Return a part of what a job has printed, nothing before it was started; see `tail.tail`."""
+        folder = self.folder(job_id)
+        account = await asyncio.to_thread(_owner, folder)
+        return await tail(folder, account, stream, offset, size) if account else Chunk(0, b"", 0)
 
     async def clear(self, job_id: str) -> None:
         """Remove what is left of a job, once it was read; if that fails, the next start of the agent tries again."""
@@ -105,3 +125,9 @@ class Workshop:
         for job_id in await self._workdir.ids():
             if job_id not in present:
                 await self.clear(job_id)
+
+
+def _owner(folder: Folder) -> Account | None:
+    """Return whose a job is that was started, whatever the settings say by now; None if it never was."""
+    order = Order.read(folder.control)
+    return order.account if order else None

@@ -45,11 +45,20 @@ class Jobs(Section):
     reboot_on_sleep: bool = Field(
         False, description="restart the machine after such a silence, as the original agent did"
     )
+    reboot_uptime: float = Field(
+        3600.0, ge=0, description="seconds that the machine has to be up before that: nobody restarts it all the time"
+    )
     require_prefixes: Names = Field(("/cvmfs/",), description="folders in which managers may demand files")
     min_free_bytes: int = Field(2**30, ge=0, description="free space below which no more jobs are taken; 0 = any")
-    user: str = Field("ucvm-job", description="account of the jobs, if the agent is root; else they have its own")
+    user: str = Field(
+        "ucvm-job",
+        description="account of the jobs, if the agent is root; else they have its own. Where there is a NAME-1, the"
+        " jobs of the first slot have that, and so on: then no slot can read or end another's",
+    )
     work_dir: Path = Field(
-        Path("/var/lib/ucvm-jobs"), description="their folders, beneath the root; any user may pass through it"
+        Path("/var/lib/ucvm-jobs"),
+        description="their folders, beneath the root; any user may pass through it, and"
+        " it is not beneath /tmp or /var/tmp, of which each job has its own",
     )
     wall_limit: float = Field(86400.0, ge=0, description="seconds for a job, and again for its validation")
     memory_limit: int = Field(4 * 1024**3, ge=0, description="bytes of memory of all processes of a job")

@@ -201,6 +201,8 @@ async def test_the_log_of_a_running_job_tails(prosody: Prosody, run_controller: 
             agent.say(sender, JobOutput(job_id="j", stream="stdout", offset=offset, data=data, request=ask.request))
             await browser.shows("#log", text)
         await browser.shows("#tailing", "live")
+        await present(manager, "m1", "wn1", JobChanged(job_id="j", slot=1, phase=JobPhase.VALIDATING, exit_status=0))
+        await browser.shows("#facts", "validating")
         await browser.screenshot("tail")
         packed = archive(stdout=b"event 1\nevent 2\nevent 3\n")
         await api.ask("PUT", "/files/j/j.tgz", token=job.token.get_secret_value(), data=packed)

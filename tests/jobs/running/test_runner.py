@@ -20,7 +20,7 @@ from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.running import program
 from ucvm_agent.jobs.running.job import WRAPPER, Job
 from ucvm_agent.jobs.running.limits import Limits
-from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, boot_id
+from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, Validation, boot_id
 from ucvm_agent.jobs.running.runner import Lost, Running, attach, start
 from ucvm_agent.jobs.running.scope import scope_options
 from ucvm_agent.jobs.running.workdir import Folder
@@ -86,6 +86,38 @@ async def test_the_validation_sees_what_the_job_left(place: Place) -> None:
     assert (outcome.status, outcome.validate_status) == (256, 512)
     assert (folder.path / "validate_stdout").read_text() == "wait_status=256\n"
     assert (folder.path / "validate_stderr").read_text() == "no\n"
+
+
+async def test_the_begin_of_the_validation_is_told(place: Place) -> None:
+    """To who waits for it, and to an agent that comes later; a job without one, or one that has ended, has none."""
+    gate = place.make_gate()
+    check = f"printf '#!/bin/sh\ncat {gate}' > check"
+    running, folder = await place.start(f"cat {gate}; {check}; exit 1", validation_script="check")
+    telling = asyncio.create_task(running.validation())
+    os.close(await reach(gate))
+    assert await telling == Validation(256)
+    descriptor = await reach(gate)
+    again = await attach(folder.control)
+    assert isinstance(again, Running)
+    assert await again.validation() == Validation(256)
+    os.close(descriptor)
+    await running.wait()
+    assert await running.validation() is None
+    without, _ = await place.start("exit 0", id="job-2")
+    assert await without.validation() is None
+    await without.wait()
+
+
+async def test_a_job_that_is_cancelled_is_never_validated(place: Place) -> None:
+    """Who waits for the validation learns that it does not come."""
+    gate = place.make_gate()
+    running, _ = await place.start(f"cat {gate}", validation_script="run.sh")
+    descriptor = await reach(gate)
+    telling = asyncio.create_task(running.validation())
+    await running.kill("enough")
+    assert await telling is None
+    os.close(descriptor)
+    await running.wait()
 
 
 async def test_a_validation_that_is_missing_has_failed(place: Place) -> None:

@@ -88,7 +88,7 @@ async def test_an_id_leads_nowhere_else(name: str, place: Place) -> None:
 def test_the_account_of_jobs_has_to_be_there_and_not_to_be_root() -> None:
     """The error names the setting, and how to make the account."""
     with pytest.raises(JobError, match=r"jobs.user = 'no-such-user': the account of jobs does not exist .*useradd"):
-        find_account("no-such-user")
+        find_account("no-such-user", 1)
     with pytest.raises(JobError, match="may not have the rights of root"):
-        find_account("root")
-    assert find_account("nobody") == Account("nobody", 65534, 65534)
+        find_account("root", 1)
+    assert find_account("nobody", 1) == Account("nobody", 65534, 65534)

@@ -1,4 +1,4 @@
-"""Whose rights a job has: an account that is not the agent's, where the agent is root."""
+"""Whose rights a job has: those of an account that is not the agent's, nor another slot's, where the agent is root."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": ()} if self.other else {}
 
 
-def find_account(name: str) -> Account:
-    """Return the account of jobs.
+def find_account(name: str, slot: int) -> Account:
+    """Return the account of the jobs of a slot: `NAME-3` for the third where there is one, else that of all, `NAME`.
 
-    An agent that is not root cannot give its rights away: its jobs run with its own, whatever `name` says. That is
-    for laptops and tests; such a job can harm whatever its owner can harm.
+    With an account for each slot, no job can read, signal or trace another slot's. An agent that is not root cannot
+    give its rights away: its jobs run with its own, whatever `name` says. That is for laptops and tests; such a job
+    can harm whatever its owner can harm.
 
     Raises:
         JobError: there is no such account, or it is root's.
@@ -62,13 +63,20 @@ def find_account(name: str) -> Account:
     if os.geteuid() != 0:
         return Account(_own_name(), os.geteuid(), os.getegid())
     try:
-        entry = pwd.getpwnam(name)
+        entry = _entry(f"{name}-{slot}") or pwd.getpwnam(name)
     except KeyError as error:
         hint = f"make it: useradd --system --no-create-home --shell /usr/sbin/nologin {name}"
         raise JobError("the account of jobs does not exist", where=f"jobs.user = {name!r}", hint=hint) from error
     if entry.pw_uid == 0 or entry.pw_gid == 0:
-        raise JobError("jobs may not have the rights of root", where=f"jobs.user = {name!r}")
+        raise JobError(f"jobs may not have the rights of root, as {entry.pw_name}", where=f"jobs.user = {name!r}")
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _entry(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
 
 
 def _own_name() -> str:

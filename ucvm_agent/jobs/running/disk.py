@@ -1,4 +1,4 @@
-"""How much of the disk a job's folder takes, measured now and then."""
+"""How much of the disk a job takes, measured now and then."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SHARE = 10
 
 
 class Disk:
-    """The folder of a job, measured by du(1), which neither deep trees nor links nor removals in between can fool.
+    """The folders of a job, measured by du(1), which neither deep trees nor links nor removals in between can fool.
 
     Arguments:
-        folder: its path.
+        folders: their paths.
         limit: bytes; 0 is none, and then nothing is measured.
     """
 
-    def __init__(self, folder: str, limit: int) -> None:
-        self._folder = folder
+    def __init__(self, folders: tuple[str, ...], limit: int) -> None:
+        self._folders = folders
         self._limit = limit
         self._text = b""
         self._begin = 0.0
@@ -40,7 +40,7 @@ class Disk:
         try:
             self.process = os.posix_spawnp(
                 "du",
-                ("du", "-s", "-x", "--block-size=1", "--", self._folder),
+                ("du", "-s", "-x", "--block-size=1", "--", *self._folders),
                 {"LC_ALL": "C", "PATH": os.defpath},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, source, number) for number, source in enumerate((null, inlet, null))
@@ -53,7 +53,7 @@ class Disk:
         return self.process
 
     def take(self) -> bool:
-        """Take what the measurement says; return whether it says that the folder is too large."""
+        """Take what the measurement says; return whether it says that the folders are too large."""
         if self.outlet is None:
             return False
         data = os.read(self.outlet, 4096)
@@ -63,8 +63,8 @@ class Disk:
         self._close()
         now = time.monotonic()
         self.due = now + max(PAUSE, _SHARE * (now - self._begin))
-        size = self._text.split(b"\t")[0]
-        return size.isdigit() and int(size) > self._limit
+        sizes = (line.split(b"\t")[0] for line in self._text.splitlines())
+        return sum(int(size) for size in sizes if size.isdigit()) > self._limit
 
     def stop(self) -> None:
         """End a measurement that is going on."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ucvm_agent.jobs.running.capture import Capture
 from ucvm_agent.jobs.running.disk import Disk
+from ucvm_agent.jobs.running.privacy import FOLDER
 from ucvm_agent.jobs.running.record import Cancel, End, Order
 from ucvm_agent.jobs.running.signals import Signals
 from ucvm_agent.jobs.running.spawn import Program, spawn
@@ -81,7 +82,7 @@ class Phase:
             captures = [Capture(self._folder, name, self._limits.output, order.account) for name in (output, errors)]
             program = Program(argv, self._folder, order.folder, captures[0].inlet, captures[1].inlet)
             self._begin = time.monotonic()
-            self._disk = Disk(order.folder, self._limits.disk)
+            self._disk = Disk((order.folder, str(self._control / FOLDER)), self._limits.disk)
             self._process = spawn(program, order.account, self._limits, self._tree.cgroup)
         except OSError as error:
             return Result(status=UNSTARTABLE, end=End.UNSTARTABLE, reason=str(error))

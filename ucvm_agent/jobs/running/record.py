@@ -2,6 +2,7 @@
 
     order       the agent: what to run
     beginning   who came first: the supervisor that runs it, or an agent that gave it up before it began
+    validation  the supervisor: the job itself has ended, and its validation begins
     cancel      the agent: why the supervisor is to end it now
     outcome     the supervisor: how it ended
 
@@ -121,6 +122,9 @@ class Beginning(Record):
         started: when that process started, in the kernel's ticks: two processes can have the same number.
         boot: the boot of the machine.
         cgroup: of the job, if it has one of its own.
+        exposed: why the job has no places of its own for temporary files; empty if it has (`privacy.py`), or if it is
+            not another account's anyway.
+        namespace: number of the mount namespace that has those places; 0 if there is none.
     """
 
     name: ClassVar[str] = "beginning"
@@ -128,11 +132,25 @@ class Beginning(Record):
     started: int = 0
     boot: str = ""
     cgroup: str = ""
+    exposed: str = ""
+    namespace: int = 0
 
     @classmethod
-    def of_this_process(cls, cgroup: str) -> Self:
+    def of_this_process(cls, cgroup: str, exposed: str, namespace: int) -> Self:
         """Return the record of the supervisor that this process is."""
-        return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup)
+        return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup, exposed, namespace)
+
+
+@dataclass(frozen=True)
+class Validation(Record):
+    """The job itself has ended, and its validation begins.
+
+    Arguments:
+        status: the raw wait status of the job.
+    """
+
+    name: ClassVar[str] = "validation"
+    status: int
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,21 @@ from typing import TypeAlias
 import structlog
 
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.running import program, wrapper
+from ucvm_agent.jobs.running import bell, program, wrapper
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.cgroup import Cgroup
 from ucvm_agent.jobs.running.job import WRAPPER, Job
 from ucvm_agent.jobs.running.limits import Limits
-from ucvm_agent.jobs.running.record import MAX_REASON, Beginning, Cancel, Order, Outcome, boot_id, start_time
+from ucvm_agent.jobs.running.record import (
+    MAX_REASON,
+    Beginning,
+    Cancel,
+    Order,
+    Outcome,
+    Validation,
+    boot_id,
+    start_time,
+)
 from ucvm_agent.jobs.running.scope import scope_command
 from ucvm_agent.jobs.running.tree import END_SECONDS, kill_strays
 from ucvm_agent.jobs.running.workdir import Folder, hand_over
@@ -64,6 +73,23 @@ class Running:
 
     control: Path
     beginning: Beginning
+
+    async def validation(self) -> Validation | None:
+        """Wait until the validation of the job begins; None if the job ends before, or without one."""
+        ringing = await asyncio.to_thread(bell.listen, self.control)
+        supervisor = _open_supervisor(self.beginning)
+        try:
+            if ringing is None or supervisor is None:
+                return None
+            record = await asyncio.to_thread(Validation.read, self.control)
+            if record is None:
+                await _readable(supervisor, ringing)
+                record = await asyncio.to_thread(Validation.read, self.control)
+            return record
+        finally:
+            for descriptor in (ringing, supervisor):
+                if descriptor is not None:
+                    os.close(descriptor)
 
     async def wait(self) -> Ending:
         """Wait until the job and all of its processes have ended.
@@ -123,6 +149,8 @@ async def start(job: Job, folder: Folder, account: Account, limits: Limits) -> R
     if beginning is None or not beginning.pid:
         raise JobError(f"its supervisor could not begin: {complaint}", where=job.id)
     log.info("job started", job=job.id, supervisor=beginning.pid, cgroup=beginning.cgroup)
+    if beginning.exposed:
+        log.warning("job shares its places for temporary files with others", job=job.id, reason=beginning.exposed)
     return Running(folder.control, beginning)
 
 
@@ -170,7 +198,7 @@ def _ending(control: Path, beginning: Beginning) -> Ending:
         cgroup.wait_empty(END_SECONDS)
         cgroup.remove()
     if (order := Order.read(control)) is not None:
-        kill_strays(order.folder)
+        kill_strays(order.folder, order.account.uid, beginning.namespace)
     return Lost("its supervisor was killed", began=True)
 
 
@@ -188,14 +216,17 @@ def _open_supervisor(beginning: Beginning) -> int | None:
     return descriptor
 
 
-async def _readable(descriptor: int) -> None:
+async def _readable(*descriptors: int) -> None:
+    """Wait until one of them can be read."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
+    for descriptor in descriptors:
+        loop.add_reader(descriptor, ready.set)
     try:
         await ready.wait()
     finally:
-        loop.remove_reader(descriptor)
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
 
 
 def _unit_name(folder: Folder) -> str:
@@ -209,6 +240,8 @@ def _prepare(order: Order, folder: Folder, text: bytes) -> None:
     try:
         (folder.path / WRAPPER).write_bytes(text)
         hand_over(folder, order.account)
+        if order.validation:
+            bell.hang(folder.control)
         order.write(folder.control)
     except OSError as error:
         raise JobError(error.strerror or str(error), where=str(folder.path)) from error

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.cgroup import Cgroup
+from ucvm_agent.jobs.running.kernel import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, control_process
 from ucvm_agent.jobs.running.limits import Limits
-from ucvm_agent.jobs.running.tree import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, control_process, tasks_of
+from ucvm_agent.jobs.running.tree import tasks_of
 
 
 @dataclass(frozen=True)

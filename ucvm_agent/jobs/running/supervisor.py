@@ -14,13 +14,16 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ucvm_agent.jobs.running import bell
 from ucvm_agent.jobs.running.capture import make_file
 from ucvm_agent.jobs.running.cgroup import Cgroup
 from ucvm_agent.jobs.running.job import WRAPPER
+from ucvm_agent.jobs.running.kernel import PR_SET_CHILD_SUBREAPER, control_process
 from ucvm_agent.jobs.running.phase import UNSTARTABLE, Phase, Result
-from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome
+from ucvm_agent.jobs.running.privacy import make_private
+from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, Validation
 from ucvm_agent.jobs.running.signals import Signals
-from ucvm_agent.jobs.running.tree import PR_SET_CHILD_SUBREAPER, Tree, control_process
+from ucvm_agent.jobs.running.tree import Tree, mount_namespace
 
 LOG = "log"
 """File in the folder of control for what should not happen."""
@@ -37,7 +40,12 @@ def main(control: Path) -> None:
     control_process(PR_SET_CHILD_SUBREAPER, 1)
     Outcome.keep_room(control)
     cgroup = Cgroup.make(order.unit, order.limits)
-    if not Beginning.of_this_process(str(cgroup.path) if cgroup else "").write_once(control):
+    exposed, namespace = "", 0
+    if order.account.other:
+        exposed = make_private(control, order.limits.memory)
+        namespace = 0 if exposed else mount_namespace()
+    path = str(cgroup.path) if cgroup else ""
+    if not Beginning.of_this_process(path, exposed, namespace).write_once(control):
         if cgroup:
             cgroup.remove()
         sys.exit("the job was given up already")
@@ -93,6 +101,9 @@ class Supervision:
 
     def _validated(self, outcome: Outcome) -> Outcome:
         """Run the validation of a job, whether that went well or not (references, section 3.4)."""
+        with suppress(OSError):  # on a full disk the agent learns of it at the end only
+            Validation(outcome.status).write(self._control)
+            bell.ring(self._control)
         shell = ("/bin/sh", "-c", 'chmod a+x "$0" && exec "$0"', f"./{self._order.validation}")
         result = self._phase(shell, "validate_stdout", "validate_stderr")
         outcome = dataclasses.replace(outcome, validate_status=result.status)

@@ -7,7 +7,6 @@ the killing a single step; where there is none, the processes are stopped until 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -23,23 +22,6 @@ END_SECONDS = 5.0
 
 _SWEEPS = 100
 """How often one looks for processes that were forked meanwhile; a limit of processes makes a few enough."""
-
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-PR_SET_NO_NEW_PRIVS = 38
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def control_process(option: int, value: int) -> None:
-    """Call prctl(2) for this process.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 @dataclass
@@ -98,22 +80,37 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
-def kill_strays(home: str) -> None:
-    """Kill the processes that were started with this home: what is left of a job whose supervisor is no more.
+def kill_strays(home: str, uid: int, namespace: int) -> None:
+    """Kill what is left of a job whose supervisor is no more, where its cgroup does not do so.
 
-    For want of better: a process can change its environment, and then only the cgroup knows it.
+    A process can change its environment, but hardly leave the mount namespace of its job.
+
+    Arguments:
+        home: with which the job was started.
+        uid: of its account.
+        namespace: number of its mount namespace; 0 = it had none of its own.
     """
     ended = []
     mark = b"HOME=%s" % os.fsencode(home)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                inside = namespace and entry.stat().st_uid == uid and mount_namespace(entry.name) == namespace
+                if inside or mark in (entry / "environ").read_bytes().split(b"\0"):
                     ended.append(os.pidfd_open(int(entry.name)))
                     os.kill(int(entry.name), signal.SIGKILL)
     for descriptor in ended:
         select.select([descriptor], [], [], END_SECONDS)
         os.close(descriptor)
+
+
+def mount_namespace(process: str = "self") -> int:
+    """Return the number of a process's mount namespace (namespaces(7)).
+
+    Raises:
+        OSError: there is no such process, or it is somebody else's.
+    """
+    return Path("/proc", process, "ns/mnt").stat().st_ino
 
 
 def tasks_of(uid: int) -> int:

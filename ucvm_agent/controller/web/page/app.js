@@ -28,6 +28,7 @@ function draw() {
   drawing = false;
   fleet.render();
   jobs.render();
+  job.render();
   story.render();
 }
 

@@ -3,6 +3,7 @@
 import { Problem, Refused, blob, follow, get } from "./api.js";
 import { $, badge, make, moment, show } from "./dom.js";
 import { name } from "./fleet.js";
+import { phase } from "./story.js";
 
 const KEPT = 400_000; // characters of output
 const PAUSE = 2000; // ms before a broken stream is begun again
@@ -39,12 +40,14 @@ export function put(changed) {
   if (begins || ends) restart();
 }
 
-function render() {
+export function render() {
+  if (!job) return;
   $("#job-title").textContent = job.id;
   const { lease, result, description } = job;
   const place = result ?? lease;
   const facts = [
     ["Status", badge(job.status)],
+    ["Phase", job.status === "running" && phase(job.id)],
     ["Command", make("code", {}, [description.command, description.arguments].filter(Boolean).join(" "))],
     ["VM", place && (place.machine_id ? name(place.machine_id) : place.host || place.agent)],
     ["Tries", `${job.tries} of ${job.max_tries}`],

@@ -12,6 +12,11 @@ export function set(all) {
   entries = [...all].reverse();
 }
 
+/** The phase in which a job was when its VM last told of it; empty if that is too long ago. */
+export function phase(job) {
+  return entries.find(({ event }) => event.body.kind === "job" && event.body.job_id === job)?.event.body.phase ?? "";
+}
+
 export function put(entry) {
   if (entries[0]?.number >= entry.number) return;
   entries = [entry, ...entries].slice(0, KEPT);

@@ -1,0 +1,46 @@
+"""Which accounts the jobs of the slots have: the real daemon on a machine that has them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.jobs.machine import Machine
+from tests.jobs.site import Site, reach
+from tests.servers.manager import Task, done
+from ucvm_agent.copilot.messages import JobDone
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+
+WHOSE = "id -un; stat -c %U . stdout; touch /tmp/mine; ls /tmp"
+
+
+async def test_each_slot_has_an_account_of_its_own(our_site: Site) -> None:
+    """Jobs that run at the same time are those of two accounts, and so are their files."""
+    site = our_site
+    site.configure(slots=2, user="job")
+    machine = Machine.make(site.folder / "machine", site.daemon)
+    machine.add_accounts("job", "job-1", "job-2", "job-20")
+    gate = site.make_gate()
+    site.manager.queue += [Task("j-1", f"{WHOSE}; cat {gate}"), Task("j-2", WHOSE)]
+    await machine.boot()
+    descriptor = await reach(gate)
+    await site.manager.hears(JobDone, wanted=done("j-2"))
+    os.close(descriptor)
+    await site.manager.hears(JobDone, wanted=done("j-1"))
+    printed = sorted(site.manager.output(name, "stdout") for name in site.manager.given)
+    assert printed == [f"job-{slot}\n" * 3 + "mine\n" for slot in (1, 2)]
+
+
+async def test_slots_without_accounts_share_one_and_that_is_told(our_site: Site) -> None:
+    """In the log, with what to do."""
+    site = our_site
+    site.configure(slots=2, user="job")
+    machine = Machine.make(site.folder / "machine", site.daemon)
+    machine.add_accounts("job")
+    site.manager.queue.append(Task("j-1", WHOSE))
+    await machine.boot()
+    await site.manager.hears(JobDone)
+    assert site.manager.output("j-1", "stdout") == "job\n" * 3 + "mine\n"
+    assert "slots share an account" in site.daemon.log.read_text()
