@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, fromstring, tostring
 import pytest
 
 from tests.controller.conftest import Make
-from tests.controller.ledger.test_ledger import NOW
+from tests.controller.ledger.test_ledger import FETCHED, NOW
 from tests.controller.peer import Peer, peer
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.counters import Count
@@ -133,6 +133,19 @@ async def test_an_empty_queue_is_silent(prosody: Prosody, run_controller: Make) 
         await agent.confirmed(agent.say(prosody.jid("jm"), WantOutputDir(job_id="j")))
         await agent.hear(HaveOutputDir)  # all that it hears
         assert controller.counters.counts[Count.EMPTY] == 2
+
+
+async def test_a_job_with_inputs_at_urls_is_not_for_it(prosody: Prosody, run_controller: Make) -> None:
+    """It could not fetch them: it hears nothing, and an agent of ours gets the job."""
+    async with run_controller() as controller, peer(prosody, "agent1") as agent:
+        await controller.submit(FETCHED, "j")
+        await agent.confirmed(agent.say(prosody.jid("jm"), WantJob()))
+        await agent.confirmed(agent.say(f"{prosody.jid('jm')}/alpha", GetJob()))
+        agent.say(prosody.jid("jm"), WantJob(machine_id="m", request="r"))
+        _, manager = await agent.hear(HaveJob)  # all that it has heard
+        agent.say(manager, GetJob(machine_id="m", request="r"))
+        run, _ = await agent.hear(RunJob)
+        assert (run.job.id, '"url": "https://data.example/run.sh"' in run.job.inputs) == ("j", True)
 
 
 @pytest.mark.parametrize(("duty", "silent"), [("queue", WantOutputDir(job_id="j")), ("storage", WantJob())])

@@ -80,7 +80,12 @@ class Limits(Record):
 
 
 class Description(Record):
-    """What to run; the fields are those of the protocol (references/copilot-protocol.md, section 2.4)."""
+    """What to run; the fields are those of the protocol (references/copilot-protocol.md, section 2.4).
+
+    Arguments:
+        ours_only: keep it for agents of ours, since an original one knows nothing but the Chirp server; one with
+            inputs at URLs is kept for them in any case.
+    """
 
     command: str
     arguments: str = ""
@@ -92,6 +97,12 @@ class Description(Record):
     input_dir: str = ""
     validation_script: str = ""
     limits: Limits = Limits()
+    ours_only: bool = False
+
+    @property
+    def needs_ours(self) -> bool:
+        """Whether only an agent of ours can run it."""
+        return self.ours_only or any(file.url for file in self.inputs)
 
 
 class Lease(Record):

@@ -53,7 +53,8 @@ class Submissions:
                 raise JobExists("was submitted before", where=f"job {job_id}", hint="choose another id")
             await asyncio.to_thread(self._copy, job_id, uploaded)
         names = (*description.input_files, *(each.name for each in description.inputs))
-        complete = description.model_copy(update={"input_files": tuple(dict.fromkeys(names))})
+        ours_only = description.needs_ours or bool(uploaded and self._chirp is None)
+        complete = description.model_copy(update={"input_files": tuple(dict.fromkeys(names)), "ours_only": ours_only})
         return await self._controller.submit(complete, job_id)
 
     async def _check_uploads(self, description: Description, uploaded: Sequence[Input]) -> None:

@@ -159,6 +159,7 @@ def job_details(job: Job) -> Iterator[str]:
             ("job", job.id),
             ("status", f"{job.status}, {ago(job.changed)}"),
             ("reason", job.reason),
+            ("waits for", "an agent of ours" if job.status is JobStatus.WAITING and told.needs_ours else ""),
             ("command", f"{told.command} {told.arguments}".strip()),
             ("inputs", " ".join(told.input_files)),
             ("packages", " ".join(told.packages)),

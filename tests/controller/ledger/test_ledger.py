@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ucvm_agent.controller.ledger.base import Admission, Kind, Ledger, Notice
-from ucvm_agent.controller.model import Description, Job, JobStatus, Result
+from ucvm_agent.controller.model import Description, Input, Job, JobStatus, Result
 from ucvm_agent.errors import JobExists, UsageError
 from ucvm_agent.events import AnyBody, Event, Note, State, StateChanged
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SCRIPT = Description(command="run.sh", input_files=("run.sh",), arguments="-n 100")
+FETCHED = Description(command="run.sh", inputs=(Input(name="run.sh", url="https://data.example/run.sh"),))
 
 
 def later(seconds: float) -> datetime:
@@ -76,6 +77,23 @@ async def test_a_job_is_never_handed_out_twice(ledger: Ledger) -> None:
     taken = [job.id for job in await asyncio.gather(*asked) if job]
     assert len(taken) == 100
     assert set(taken) == ids
+
+
+async def test_a_job_that_an_original_agent_cannot_run_waits_for_one_of_ours(ledger: Ledger) -> None:
+    """Also when it comes back; ours get all jobs in their order, original ones the rest."""
+    await ledger.submit(FETCHED, now=NOW, id="fetched")
+    assert await ledger.offers("m1")
+    assert not await ledger.offers("")
+    assert await ledger.take("old@x/r", machine_id="", host="", now=NOW, seconds=1) is None
+    await submit(ledger, "first")
+    await ledger.submit(SCRIPT.model_copy(update={"ours_only": True}), now=NOW, id="kept")
+    await submit(ledger, "second")
+    assert (await ledger.waiting(), (await ledger.summary()).waiting) == (4, 4)
+    job = await take(ledger)
+    assert job.id == "fetched"
+    await ledger.give_back("fetched", lease(job), "lost", now=NOW)
+    assert (await take(ledger, "old@x/r", "")).id == "first"
+    assert [(await take(ledger)).id for _ in range(3)] == ["fetched", "kept", "second"]
 
 
 async def test_an_id_is_used_once(ledger: Ledger) -> None:

@@ -171,6 +171,7 @@ async def test_waiting_outlives_a_restart_of_the_controller(tmp_path: Path) -> N
 async def test_jobs_and_vms_are_tables_that_fit(shell: Shell, api: Api, manager: Controller) -> None:
     """Whatever others have chosen for names; programs get JSON."""
     await submit(api, {**FETCHED, "arguments": "-n 1"}, "j")
+    assert "waits for   an agent of ours" in (await shell("job", "j")).out
     job = await take(manager)
     await present(manager, "m1", "wn01.example.org", StateChanged(state=State.DEGRADED, reason=f"{HOSTILE}\x1b[2J"))
     run = await shell("jobs", "--status", "running")

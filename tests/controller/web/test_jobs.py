@@ -57,6 +57,7 @@ async def test_a_job_waits_once_it_was_submitted(api: Api) -> None:
     assert (job["id"], job["status"]) == ("my-job", "waiting")
     assert job["description"]["input_files"] == ["run.sh"]
     assert (await api.ask("GET", "/api/v1/jobs/my-job")).json == job
+    assert job["description"]["ours_only"]  # for want of a way to fetch it, an original agent never gets it
     assert not {"token", "takers"} & set(job)
 
 

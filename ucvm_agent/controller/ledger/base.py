@@ -81,13 +81,22 @@ class Ledger(Protocol):
         """Return how many jobs wait."""
         ...
 
+    async def offers(self, machine_id: str) -> bool:
+        """Say whether `take` would find a job.
+
+        Arguments:
+            machine_id: empty for an original agent.
+        """
+        ...
+
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
-        """Lease the first job of the queue; None if there is none.
+        """Lease the first job of the queue that the agent can run; None if there is none.
 
         One whose description cannot be read is returned as failed.
 
         Arguments:
             agent: full JID of who gets it.
+            machine_id: empty for an original agent, which gets no job that needs one of ours.
             seconds: how long the lease lasts.
         """
         ...

@@ -26,12 +26,16 @@ from ucvm_agent.controller.model import (
     spans,
 )
 from ucvm_agent.copilot.stanza import bare
-from ucvm_agent.errors import JobExists, LedgerError
+from ucvm_agent.errors import JobExists
 
 EXPIRED = 100
 """Most leases that are given back at a time."""
 
 QUEUE = "waiting_jobs"
+"""Ids of the jobs that wait for anybody; the original's."""
+
+OURS = "ucvm:waiting"
+"""Ids of the jobs that wait for an agent of ours, where no original job manager sees them."""
 
 J = TypeVar("J", Job, Job | None)
 
@@ -64,7 +68,7 @@ class RedisJobs:
 
     async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        original = write_original(description)
+        original = "" if description.needs_ours else write_original(description)
         job = Job(
             id=check_id(id or str(uuid.uuid4())),
             description=description,
@@ -79,10 +83,11 @@ class RedisJobs:
             number = await self._redis.incr("ucvm:number")
             pipe.multi()
             pipe.hset(_job(job.id), mapping={"number": number, **write_job(job)})
-            pipe.set(f"job:{job.id}:description", original)
+            if original:
+                pipe.set(f"job:{job.id}:description", original)
             pipe.zadd("ucvm:jobs", {job.id: number})
             pipe.zadd(status_key(job.status), {job.id: number})
-            pipe.rpush(QUEUE, job.id)
+            pipe.rpush(_queue(job), job.id)
             pipe.publish(NOTICES, f"{Kind.JOB} {job.id}")
             return job
 
@@ -90,8 +95,11 @@ class RedisJobs:
 
     async def waiting(self) -> int:
         """See `Ledger`."""
-        with self._link.errors():
-            return int(await self._redis.llen(QUEUE))
+        return sum(await self._lengths(QUEUE, OURS))
+
+    async def offers(self, machine_id: str) -> bool:
+        """See `Ledger`."""
+        return any(await self._lengths(QUEUE, *([OURS] if machine_id else [])))
 
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """See `Ledger`."""
@@ -117,11 +125,9 @@ class RedisJobs:
             answer = await self._take(keys=[QUEUE], args=arguments)
         if not answer:
             return None
-        id_, original, flat = answer
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        if fields["description"]:
-            return read_job(id_, fields)
-        return await self._adopt(id_, original, lease.id)
+        id_, flat = answer
+        job = await self._read(id_, dict(zip(flat[::2], flat[1::2], strict=True)))
+        return job if job.description.command else await self._change(id_, _fail)
 
     async def extend(self, id: str, lease: str, *, now: datetime, seconds: float) -> bool:  # noqa: A002 - as the field is called
         """See `Ledger`."""
@@ -144,7 +150,7 @@ class RedisJobs:
         """See `Ledger`."""
         job = await self.job(id)
         # One that waits, but not in the queue, was handed out by an original job manager, which leaves no name.
-        untaken = job is not None and not job.takers and await self._out_of_queue(id)
+        untaken = job is not None and not job.takers and await self._out_of_queue(job)
         return await self._change(id, lambda job: rules.finish(job, result, untaken=untaken))
 
     async def cancel(self, id: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
@@ -205,7 +211,7 @@ class RedisJobs:
     ) -> Job | None:
         async def work(pipe: Any) -> Job | None:
             fields = await pipe.hgetall(_job(id))
-            before = read_job(id, fields) if fields else None
+            before = await self._read(id, fields) if fields else None
             job = rule(before) if before else None
             pipe.multi()
             if before and job:
@@ -216,35 +222,44 @@ class RedisJobs:
 
         return await self._link.transact((_job(id),), work)
 
-    async def _adopt(self, id: str, original: str | None, lease: str) -> Job:  # noqa: A002 - as the field is called
-        """Return a job that an original tool has submitted; fail it if it has no description."""
-        description = Description(command="") if original is None else read_original(original)
+    async def _read(self, id: str, fields: dict[str, str]) -> Job:  # noqa: A002 - as the field is called
+        """Return a job; that of an original tool has its description under the original's key until it changes here."""
+        if not fields["description"]:
+            with self._link.errors():
+                original = await self._redis.get(f"job:{id}:description")
+            fields |= {"description": read_original(original or "").model_dump_json()}
+        return read_job(id, fields)
+
+    async def _out_of_queue(self, job: Job) -> bool:
         with self._link.errors():
-            await self._redis.hset(_job(id), "description", description.model_dump_json(exclude_defaults=True))
+            return await self._redis.lpos(_queue(job), job.id) is None
 
-        def fail(job: Job) -> Job | None:
-            reason = "an original tool has submitted it without a description"
-            return job.model_copy(update={"status": JobStatus.FAILED, "reason": reason})
-
-        job = await self._change(id, fail) if original is None else await self.job(id)
-        if job is None:
-            raise LedgerError("a job is gone", where=f"job {id}")
-        return job
-
-    async def _out_of_queue(self, id: str) -> bool:  # noqa: A002 - as the field is called
-        with self._link.errors():
-            return await self._redis.lpos(QUEUE, id) is None
+    async def _lengths(self, *queues: str) -> list[int]:
+        async with self._link.pipeline() as pipe:
+            for queue in queues:
+                pipe.llen(queue)
+            lengths: list[int] = await pipe.execute()
+        return lengths
 
     async def _jobs(self, ids: Sequence[str]) -> list[Job]:
         async with self._link.pipeline() as pipe:
             for id_ in ids:
                 pipe.hgetall(_job(id_))
             found = await pipe.execute()
-        return [read_job(id_, fields) for id_, fields in zip(ids, found, strict=True) if fields.get("description")]
+        return [await self._read(id_, fields) for id_, fields in zip(ids, found, strict=True) if fields]
+
+
+def _fail(job: Job) -> Job:
+    reason = "an original tool has submitted it without a description, or without a command in it"
+    return job.model_copy(update={"status": JobStatus.FAILED, "reason": reason})
 
 
 def _job(id: str) -> str:  # noqa: A002 - as the field is called
     return f"ucvm:job:{id}"
+
+
+def _queue(job: Job) -> str:
+    return OURS if job.description.needs_ours else QUEUE
 
 
 def status_key(status: JobStatus) -> str:
@@ -274,10 +289,10 @@ def _save_job(pipe: Any, before: Job, job: Job, number: str) -> None:
     pipe.zrem(status_key(before.status), job.id)
     pipe.zadd(status_key(job.status), {job.id: number})
     if job.status is JobStatus.WAITING:
-        pipe.lpush(QUEUE, job.id)
+        pipe.lpush(_queue(job), job.id)
         return
     pipe.zadd(_ended(job.status), {job.id: job.changed.timestamp()})
     # An original job manager that still takes it finds nothing to hand out.
     pipe.delete(f"job:{job.id}:description")
     if before.status is JobStatus.WAITING:
-        pipe.lrem(QUEUE, 0, job.id)
+        pipe.lrem(_queue(job), 0, job.id)

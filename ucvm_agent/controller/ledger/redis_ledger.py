@@ -2,7 +2,8 @@
 
 The original's keys are `waiting_jobs`, `job:<id>:description` and `agentseen::<account>`
 (references/copilot-protocol.md, section 4.1): an original tool submits jobs to us, and an original job manager hands
-out ours. All else is below `ucvm:`. A job that an original tool has submitted is known here once it is handed out.
+out ours, but for those that need an agent of ours. All else is below `ucvm:`. A job that an original tool has submitted
+is known here once it is handed out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Admission, Kind
-from ucvm_agent.controller.ledger.redis_jobs import QUEUE, RedisJobs, event_number, status_key
+from ucvm_agent.controller.ledger.redis_jobs import OURS, QUEUE, RedisJobs, event_number, status_key
 from ucvm_agent.controller.ledger.redis_link import NOTICES
 from ucvm_agent.controller.ledger.redis_scripts import APPEND
 from ucvm_agent.controller.model import JobStatus, Machine, Summary
@@ -101,17 +102,18 @@ class RedisLedger(RedisJobs):
         """See `Ledger`."""
         async with self._link.pipeline() as pipe:
             pipe.llen(QUEUE)
+            pipe.llen(OURS)
             for status in JobStatus:
                 pipe.zcard(status_key(status))
             pipe.zcard("ucvm:machines")
             pipe.scard("ucvm:online")
             for state in State:
                 pipe.scard(f"ucvm:state:{state}")
-            waiting, *counts = await pipe.execute()
+            waiting, kept, *counts = await pipe.execute()
         statuses = dict(zip((status.value for status in JobStatus), counts, strict=False))
         machines, online, *states = counts[len(JobStatus) :]
         return Summary(
-            **statuses | {"waiting": waiting},
+            **statuses | {"waiting": waiting + kept},
             machines=machines,
             online=online,
             states={state.value: count for state, count in zip(State, states, strict=True) if count},

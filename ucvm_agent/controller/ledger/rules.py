@@ -58,13 +58,13 @@ def finish(job: Job, result: Result, *, untaken: bool = False) -> Job | None:
     """Keep the result of a job, if it is of one of its leases and the first.
 
     Arguments:
-        untaken: take it from any account, since somebody else has handed the job out.
+        untaken: take it from any account, since somebody else has handed the job out, and we have not.
     """
     if job.ended:
         return None
     account = bare(result.agent)
     leases = [lease for lease, taker in job.takers.items() if taker == account and result.lease in (lease, "")]
-    if not leases and not untaken:
+    if not leases and (job.takers or not untaken):
         return None
     result = result.model_copy(update={"lease": leases[-1] if leases else ""})
     reason = "" if not result.exit_status else f"its command ended with {describe_status(result.exit_status)}"
