@@ -176,10 +176,12 @@ class Machine(Record):
     """A VM, as its events tell.
 
     Arguments:
-        jid: the full JID that it reported from last.
+        jid: the full JID that it reported from last; only this account may report for it.
         failure: the reason that it gave last for being degraded or failed.
         jobs: those that it has now.
         online: whether its XMPP presence says so.
+        refused: how many events another account has claimed to be its own.
+        refused_from: the full JID of whoever did so last.
     """
 
     machine_id: str
@@ -193,6 +195,8 @@ class Machine(Record):
     seen: datetime
     online: bool = False
     jobs: tuple[str, ...] = ()
+    refused: int = 0
+    refused_from: str = ""
 
 
 class Throughput(Record):

@@ -189,6 +189,10 @@ def machine_details(machine: Machine) -> Iterator[str]:
             ("failure", machine.failure),
             ("online", "yes" if machine.online else f"no, last heard of {ago(machine.seen)} ago"),
             ("account", machine.jid),
+            (
+                "refused",
+                f"{machine.refused} events from others, last {machine.refused_from}" if machine.refused else "",
+            ),
             ("boot", machine.boot_id),
             ("jobs", " ".join(machine.jobs)),
         ]

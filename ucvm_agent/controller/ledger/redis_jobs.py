@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
 from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Kind, Notice
-from ucvm_agent.controller.ledger.fields import read_job, read_original, write_job, write_original
+from ucvm_agent.controller.ledger.fields import read_job, read_original, uploads_of, write_job, write_original
 from ucvm_agent.controller.ledger.redis_link import NOTICES, RedisLink
 from ucvm_agent.controller.ledger.redis_scripts import ADMIT, TAKE
 from ucvm_agent.controller.model import (
@@ -30,6 +32,11 @@ from ucvm_agent.errors import JobExists
 
 EXPIRED = 100
 """Most leases that are given back at a time."""
+
+PAGE = 500
+"""Jobs that are read at once."""
+
+ENDS = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
 
 QUEUE = "waiting_jobs"
 """Ids of the jobs that wait for anybody; the original's."""
@@ -169,6 +176,46 @@ class RedisJobs:
         with self._link.errors():
             ids = await self._redis.zrangebyscore("ucvm:leases", "-inf", now.timestamp(), start=0, num=EXPIRED)
         return await self._jobs(ids)
+
+    async def ended(self, before: datetime, *, limit: int = 100, offset: int = 0) -> Sequence[Job]:
+        """See `Ledger`."""
+        async with self._link.pipeline() as pipe:
+            for status in ENDS:
+                latest = f"({before.timestamp()}"
+                pipe.zrangebyscore(_ended(status), "-inf", latest, start=0, num=offset + limit, withscores=True)
+            found = await pipe.execute()
+        ids = [id_ for id_, _ in sorted(chain(*found), key=itemgetter(1))]
+        return await self._jobs(ids[offset : offset + limit])
+
+    async def forget(self, job: Job) -> bool:
+        """See `Ledger`."""
+
+        async def work(pipe: Any) -> bool:
+            fields = await pipe.hgetall(_job(job.id))
+            now = await self._read(job.id, fields) if fields else None
+            pipe.multi()
+            if now is None or not now.ended or now.submitted != job.submitted:
+                return False
+            # Not what is the original's: if it is there again, somebody has submitted another job of this id.
+            pipe.delete(_job(job.id))
+            for key in ("ucvm:jobs", status_key(now.status), _ended(now.status)):
+                pipe.zrem(key, job.id)
+            return True
+
+        return await self._link.transact((_job(job.id),), work)
+
+    async def uploads(self) -> set[str]:
+        """See `Ledger`."""
+        with self._link.errors():
+            ids = await self._redis.zrange("ucvm:jobs", 0, -1)
+        found: set[str] = set()
+        for begin in range(0, len(ids), PAGE):
+            async with self._link.pipeline() as pipe:
+                for id_ in ids[begin : begin + PAGE]:
+                    pipe.hget(_job(id_), "description")
+                texts = await pipe.execute()
+            found.update(chain.from_iterable(uploads_of(text) for text in texts if text))
+        return found
 
     async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""

@@ -49,6 +49,11 @@ _SAVE = (
     " position = :position, machine_id = :machine_id, expires = :expires, ended = :ended WHERE id = :id"
 )
 
+_UPLOADS = (
+    "SELECT DISTINCT json_extract(value, '$.sha256') FROM jobs, json_each(description, '$.inputs')"
+    " WHERE json_extract(value, '$.url') IS NULL AND json_extract(value, '$.sha256') IS NOT NULL"
+)
+
 Rule = Callable[[Job], Job | None]
 J = TypeVar("J", Job, Job | None)
 
@@ -157,6 +162,22 @@ class SQLiteJobs:
     async def expired(self, *, now: datetime) -> Sequence[Job]:
         """See `Ledger`."""
         return await self._jobs("WHERE expires <= ? ORDER BY expires LIMIT ?", (now.timestamp(), EXPIRED))
+
+    async def ended(self, before: datetime, *, limit: int = 100, offset: int = 0) -> Sequence[Job]:
+        """See `Ledger`."""
+        return await self._jobs(
+            "WHERE ended < ? ORDER BY ended, number LIMIT ? OFFSET ?", (before.timestamp(), limit, offset)
+        )
+
+    async def forget(self, job: Job) -> bool:
+        """See `Ledger`."""
+        statement = "DELETE FROM jobs WHERE id = ? AND submitted = ? AND ended IS NOT NULL"
+        return await self._do(lambda db: db.execute(statement, (job.id, job.submitted.isoformat())).rowcount > 0)
+
+    async def uploads(self) -> set[str]:
+        """See `Ledger`."""
+        rows = await self._do(lambda db: db.execute(_UPLOADS).fetchall())
+        return {row[0] for row in rows}
 
     async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
