@@ -28,6 +28,11 @@ LEASE_SECONDS = 60.0
 AGENTS = {"new1@x/r": "m1", "new2@x/r": "m2", "old@x/r": ""}
 """The machine of each; the last one is an original agent."""
 
+MOST = 3
+"""Jobs at once: few, so that much happens to each."""
+
+PICK = st.integers(0, MOST - 1)
+
 Open = Callable[[], Ledger]
 
 
@@ -83,15 +88,12 @@ class Contract(RuleBasedStateMachine):
         return list(self.jobs.items())[pick % len(self.jobs)]
 
     def leased(self, pick: int, which: int) -> tuple[str, Expected, str]:
-        """Return a job and one of its leases, of now or of before; one that was never given if it has none."""
+        """Return a job and one of its leases, of now or of before, or one that was never given."""
         name, job = self.picked(pick)
-        leases = [*job.leases, "never given"]
+        leases = [*([job.lease] if job.lease else []), *reversed(job.leases), "never given"]
         return name, job, leases[which % len(leases)]
 
-    @rule(seconds=st.sampled_from([1, 30, 61]))
-    def pass_time(self, seconds: int) -> None:
-        self.now += timedelta(seconds=seconds)
-
+    @precondition(lambda self: len(self.jobs) < MOST)
     @rule(ours=st.booleans(), max_tries=st.integers(1, 3))
     def submit(self, ours: bool, max_tries: int) -> None:
         name = f"j{self.count}"
@@ -100,7 +102,7 @@ class Contract(RuleBasedStateMachine):
         self.jobs[name] = Expected(ours, max_tries)
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=st.integers(0, 50))
+    @rule(pick=PICK)
     def submit_again(self, pick: int) -> None:
         with pytest.raises(JobExists):
             self.wait(self.ledger.submit(SCRIPT, now=self.now, id=self.picked(pick)[0]))
@@ -127,7 +129,7 @@ class Contract(RuleBasedStateMachine):
         return True
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=st.integers(0, 50), which=st.integers(0, 5))
+    @rule(pick=PICK, which=PICK)
     def extend(self, pick: int, which: int) -> None:
         name, job, lease = self.leased(pick, which)
         held = job.status is JobStatus.RUNNING and job.lease == lease
@@ -136,7 +138,7 @@ class Contract(RuleBasedStateMachine):
             job.expires = self.now + timedelta(seconds=LEASE_SECONDS)
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=st.integers(0, 50), which=st.integers(0, 5), tried=st.booleans())
+    @rule(pick=PICK, which=PICK, tried=st.booleans())
     def give_back(self, pick: int, which: int, tried: bool) -> None:
         name, job, lease = self.leased(pick, which)
         held = job.status is JobStatus.RUNNING and job.lease == lease
@@ -145,8 +147,9 @@ class Contract(RuleBasedStateMachine):
         if held:
             job.put_back(tried=tried)
 
-    @rule()
-    def expire(self) -> None:
+    @rule(seconds=st.sampled_from([61, 30, 0]))
+    def expire(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
         late = {name for name, job in self.jobs.items() if job.status is JobStatus.RUNNING and job.expires <= self.now}
         found = self.wait(self.ledger.expired(now=self.now))
         assert {job.id for job in found} == late
@@ -156,7 +159,7 @@ class Contract(RuleBasedStateMachine):
             self.jobs[job.id].put_back(tried=True)
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=st.integers(0, 50), which=st.integers(0, 5), status=st.sampled_from([0, 256]), named=st.booleans())
+    @rule(pick=PICK, which=PICK, status=st.sampled_from([0, 256]), named=st.booleans())
     def finish(self, pick: int, which: int, status: int, named: bool) -> None:
         """A result in time, late, again, or of nobody; an original agent does not name its lease."""
         name, job, lease = self.leased(pick, which)
@@ -169,7 +172,7 @@ class Contract(RuleBasedStateMachine):
             job.result = ended.result
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=st.integers(0, 50))
+    @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
         name, job = self.picked(pick)
         before = self.wait(self.ledger.cancel(name, "not needed", now=self.now))
@@ -179,7 +182,7 @@ class Contract(RuleBasedStateMachine):
             job.status = JobStatus.CANCELLED
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=st.integers(0, 50))
+    @rule(pick=PICK)
     def forget(self, pick: int) -> None:
         name, job = self.picked(pick)
         kept = self.wait(self.ledger.job(name))
@@ -265,8 +268,8 @@ def test_a_ledger_keeps_its_contract(kind: str, tmp_path: Path) -> None:
         run_state_machine_as_test(
             Begun,
             settings=settings(
-                max_examples=25,
-                stateful_step_count=40,
+                max_examples=60,
+                stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             ),
