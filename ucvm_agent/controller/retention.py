@@ -21,6 +21,8 @@ PAUSE_SECONDS = 6 * 3600.0
 PAGE = 100
 """Jobs that are looked at at once."""
 
+STRAYED = "another job manager has handed it out, and nothing was heard of it since"
+
 
 class Retention:
     """Forgets jobs and machines, and sweeps what nobody has; several controllers may do so at the same time."""
@@ -49,6 +51,8 @@ class Retention:
             log.warning("what is over cannot be looked at", reason=str(error))
 
     async def _forget_jobs(self, before: datetime) -> None:
+        for job in await self._ledger.strayed(before):
+            await self._ledger.cancel(job.id, STRAYED, now=datetime.now(UTC))
         stuck = 0
         while jobs := await self._ledger.ended(before, limit=PAGE, offset=stuck):
             for job in jobs:

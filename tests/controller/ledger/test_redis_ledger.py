@@ -97,6 +97,17 @@ async def test_a_job_for_agents_of_ours_is_hidden_from_an_original_manager(
     assert [(await take(ledgers[0])).id for _ in range(4)] == ["old-1", "later", "last", "old-2"]
 
 
+async def test_a_job_that_an_original_manager_keeps_to_itself_is_found(redis: Any, ledgers: list[RedisLedger]) -> None:
+    """It took the job, and whoever ran it told nobody but it; what waits, runs or is young is another matter."""
+    for name in ("runs", "taken", "waits"):
+        await ledgers[0].submit(SCRIPT, now=NOW, id=name)
+    await ledgers[0].submit(FETCHED, now=NOW, id="ours")
+    assert (await take(ledgers[0], "old@x/r", "")).id == "runs"
+    assert await redis.lpop("waiting_jobs") == "taken"
+    assert await ledgers[0].strayed(NOW) == []
+    assert [job.id for job in await ledgers[0].strayed(later(1))] == ["taken"]
+
+
 async def test_a_job_of_an_original_tool_outlives_a_controller_that_dies_as_it_takes_it(
     redis: Any, ledgers: list[RedisLedger]
 ) -> None:

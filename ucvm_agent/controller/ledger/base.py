@@ -150,6 +150,10 @@ class Ledger(Protocol):
         """Return the jobs that ended before a time, those that ended first first."""
         ...
 
+    async def strayed(self, before: datetime) -> Sequence[Job]:
+        """Return jobs that another job manager took out of the queue and that have not changed since before a time."""
+        ...
+
     async def forget(self, job: Job) -> bool:
         """Remove a job that has ended, so that its id is free again; False if this one is not there."""
         ...

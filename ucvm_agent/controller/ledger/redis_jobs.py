@@ -187,6 +187,21 @@ class RedisJobs:
         ids = [id_ for id_, _ in sorted(chain(*found), key=itemgetter(1))]
         return await self._jobs(ids[offset : offset + limit])
 
+    async def strayed(self, before: datetime) -> Sequence[Job]:
+        """See `Ledger`; at most 500, those that were submitted first."""
+        with self._link.errors():
+            ids = await self._redis.zrange(status_key(JobStatus.WAITING), 0, PAGE - 1)
+        async with self._link.pipeline() as pipe:
+            for id_ in ids:
+                pipe.lpos(QUEUE, id_)
+                pipe.hgetall(_job(id_))
+            found = await pipe.execute()
+        out = [(id_, fields) for id_, place, fields in zip(ids, found[::2], found[1::2], strict=True) if place is None]
+        jobs = [await self._read(id_, fields) for id_, fields in out if fields]
+        return [
+            job for job in jobs if job.status is JobStatus.WAITING and job.changed < before and _queue(job) == QUEUE
+        ]
+
     async def forget(self, job: Job) -> bool:
         """See `Ledger`."""
 

@@ -169,6 +169,10 @@ class SQLiteJobs:
             "WHERE ended < ? ORDER BY ended, number LIMIT ? OFFSET ?", (before.timestamp(), limit, offset)
         )
 
+    async def strayed(self, before: datetime) -> Sequence[Job]:
+        """See `Ledger`; no other job manager can reach this queue."""
+        return []
+
     async def forget(self, job: Job) -> bool:
         """See `Ledger`."""
         statement = "DELETE FROM jobs WHERE id = ? AND submitted = ? AND ended IS NOT NULL"
