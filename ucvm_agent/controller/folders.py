@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ucvm_agent.controller.quiet import clock, written
-from ucvm_agent.private_file import sync_folder
+from ucvm_agent.files.private_file import sync_folder
 
 ACCESS = ".__acl"
 ANYBODY = "hostname:* rwl\naddress:* rwl\n\n"

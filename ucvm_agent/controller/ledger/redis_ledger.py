@@ -14,7 +14,8 @@ from typing import Any
 
 from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Admission, Kind, Reception
-from ucvm_agent.controller.ledger.redis_jobs import OURS, PAGE, QUEUE, RedisJobs, event_number, status_key
+from ucvm_agent.controller.ledger.redis_jobs import PAGE, RedisJobs
+from ucvm_agent.controller.ledger.redis_keys import OURS, QUEUE, event_number, status_key
 from ucvm_agent.controller.ledger.redis_link import NOTICES
 from ucvm_agent.controller.ledger.redis_scripts import APPEND
 from ucvm_agent.controller.model import JobStatus, Machine, Summary
