@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import NOW, event
 from tests.controller.peer import Peer, peer
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller import contexts
@@ -17,13 +17,10 @@ from ucvm_agent.controller.context_folder import choose
 from ucvm_agent.copilot import context
 from ucvm_agent.copilot.context import Card, Offer, Part
 from ucvm_agent.errors import OrderError
+from ucvm_agent.events import Note
 
 CARD = Card("m1", "i-0123", "vm1.example.org")
 SECOND = 1_000_000_000
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def write(folder: Path, name: str, text: str, seconds: int) -> None:
@@ -80,7 +77,7 @@ async def test_a_context_that_changes_is_announced(
     write(tmp_path, "m1", "first", 10)
     async with run_controller(contexts={"folder": tmp_path}) as controller, peer(prosody, "agent1") as agent:
         await ask(agent, prosody.jid("jm"))
-        await controller.ledger.present("m1", agent.connection.jid, "", online=True, now=_now())
+        await controller.ledger.record(event(Note(message="x")), agent.connection.jid, now=NOW)
         assert await controller.contexts.push("m1") == 10_000_000
         told = context.read(await agent.next())
         assert isinstance(told, Offer)
@@ -97,7 +94,7 @@ async def test_a_context_that_changes_is_announced(
 async def test_a_dry_run_brings_the_plan(prosody: Prosody, run_controller: Make) -> None:
     """Of a context that nobody else is offered; its parts are put together, a reason is an error."""
     async with run_controller() as controller, peer(prosody, "agent1") as agent:
-        await controller.ledger.present("m1", agent.connection.jid, "", online=True, now=_now())
+        await controller.ledger.record(event(Note(message="x")), agent.connection.jid, now=NOW)
         for reason in ("", "no such user"):
             rehearsal = asyncio.create_task(controller.contexts.rehearse("m1", b"#!/bin/sh\nexit 0\n"))
             envelope = await agent.next()

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +15,14 @@ from xml.etree.ElementTree import Element, fromstring, tostring
 import pytest
 
 from tests.controller.conftest import Make
-from tests.controller.ledger.test_ledger import NOW
+from tests.controller.ledger.test_ledger import FETCHED, NOW
 from tests.controller.peer import Peer, peer
+from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.counters import Count
-from ucvm_agent.controller.model import Description, JobStatus
+from ucvm_agent.controller.model import Description, Input, JobStatus
+from ucvm_agent.controller.submission import Submissions
+from ucvm_agent.controller.web.bodies import Submission
 from ucvm_agent.copilot.messages import (
     GetJob,
     GetOutputDir,
@@ -133,6 +138,49 @@ async def test_an_empty_queue_is_silent(prosody: Prosody, run_controller: Make) 
         await agent.confirmed(agent.say(prosody.jid("jm"), WantOutputDir(job_id="j")))
         await agent.hear(HaveOutputDir)  # all that it hears
         assert controller.counters.counts[Count.EMPTY] == 2
+
+
+async def test_a_job_with_inputs_at_urls_is_not_for_it(prosody: Prosody, run_controller: Make) -> None:
+    """It could not fetch them: it hears nothing, and an agent of ours gets the job."""
+    async with run_controller() as controller, peer(prosody, "agent1") as agent:
+        await controller.submit(FETCHED, "j")
+        await agent.confirmed(agent.say(prosody.jid("jm"), WantJob()))
+        await agent.confirmed(agent.say(f"{prosody.jid('jm')}/alpha", GetJob()))
+        agent.say(prosody.jid("jm"), WantJob(machine_id="m", request="r"))
+        _, manager = await agent.hear(HaveJob)  # all that it has heard
+        agent.say(manager, GetJob(machine_id="m", request="r"))
+        run, _ = await agent.hear(RunJob)
+        assert (run.job.id, '"url": "https://data.example/run.sh"' in run.job.inputs) == ("j", True)
+
+
+async def test_uploaded_inputs_are_where_it_is_told(prosody: Prosody, run_controller: Make, tmp_path: Path) -> None:
+    """It fetches them from the Chirp server as it always did, and cannot change them; its output has its own place."""
+    async with Chirp(tmp_path, auth=("address",)) as chirp:
+        settings = {"chirp": {"url": chirp.server, "folder": chirp.root}}
+        async with run_controller(jobs=settings) as controller, peer(prosody, "agent1") as agent:
+            controller.files.open()
+            sha256 = hashlib.sha256(b"data").hexdigest()
+            controller.files.input(sha256).write_bytes(b"data")
+            description = Description(command="run.sh", inputs=(Input(name="run.sh", sha256=sha256),))
+            await Submissions(controller, controller.files).take(Submission(description=description, id="j"))
+            agent.say(f"{prosody.jid('jm')}/alpha", GetJob())
+            run, manager = await agent.hear(RunJob)
+            agent.say(manager, GetOutputDir(job_id="j"))
+            await agent.hear(StoreOutputDir)
+            file = tmp_path / "file"
+            there = f"{run.job.input_dir}/{run.job.input_files}"
+            assert await _copy("chirp_get", run.job.chirp_url, there, str(file)) == 0
+            assert file.read_bytes() == b"data"
+            assert await _copy("chirp_put", str(file), run.job.chirp_url, there) != 0
+            assert await _copy("chirp_put", str(file), run.job.chirp_url, "j/j.tgz") == 0
+
+
+async def _copy(*command: str) -> int:
+    """Run a program of Chirp as the original agent does; return its exit code."""
+    program, *rest = command
+    process = await asyncio.create_subprocess_exec(program, "-a", "address", "-t", "10", *rest)
+    async with asyncio.timeout(30):
+        return await process.wait()
 
 
 @pytest.mark.parametrize(("duty", "silent"), [("queue", WantOutputDir(job_id="j")), ("storage", WantJob())])

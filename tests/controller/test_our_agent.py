@@ -6,9 +6,11 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.controller.conftest import Make
 from tests.controller.ledger.test_ledger import NOW
@@ -258,6 +260,35 @@ async def test_a_machine_is_seen_to_come_and_go(prosody: Prosody, run_controller
             gone = await _machine(changes, online=False)
             assert (gone.state, gone.failure) == (State.DEGRADED, "because")
         assert [event.seq for _, event in await controller.ledger.events("m1")] == [1, 2]
+
+
+async def test_an_account_cannot_report_for_the_machine_of_another(prosody: Prosody, run_controller: Make) -> None:
+    """It is told that its event has come, so that it goes on, and the operator is told what it has said."""
+    async with (
+        run_controller() as controller,
+        peer(prosody, "agent1") as agent,
+        peer(prosody, "agent2") as thief,
+    ):
+
+        async def report(who: Peer, seq: int, state: State) -> None:
+            told = event("m1", state, seq)
+            who.connection.send(event_message(told, prosody.jid("jm"), receipt=True))
+            assert confirmed(await asyncio.wait_for(who.elements.get(), 20)) == told.id
+
+        await report(agent, 1, State.READY)
+        with capture_logs() as logs:
+            await report(thief, 2, State.FAILED)
+        dropped = next(entry for entry in logs if entry["event"] == "an event of another account's machine is dropped")
+        assert (dropped["sender"], dropped["machine"]) == (thief.connection.jid, "m1")
+        machine = await controller.ledger.machine("m1")
+        assert machine is not None
+        assert (machine.state, machine.jid) == (State.READY, agent.connection.jid)
+        assert (machine.refused, machine.refused_from) == (1, thief.connection.jid)
+        await controller.ledger.forget_machine("m1", before=datetime.now(UTC))
+        await report(thief, 3, State.DEGRADED)
+        machine = await controller.ledger.machine("m1")
+        assert machine is not None
+        assert (machine.jid, machine.refused) == (thief.connection.jid, 0)
 
 
 async def _machine(changes: AsyncIterator[Change], *, online: bool) -> Machine:

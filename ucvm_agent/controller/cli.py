@@ -95,6 +95,8 @@ def _add_remote(commands: Any, everywhere: argparse.ArgumentParser) -> None:
     add("cancel", "end a job", "id").add_argument("--reason", metavar="TEXT")
     add("drain", "let a VM finish its jobs and take no more", "vm").add_argument("--reason", metavar="TEXT")
     add("resume", "let a VM take jobs again", "vm")
+    add("forget", "remove jobs that have ended, and their files").add_argument("id", metavar="ID", nargs="+")
+    add("forget-vm", "remove a VM and its events, and let any account report for it", "vm")
     push = add("push", "tell a VM of its context", "vm")
     push.add_argument("--dry-run", action="store_true", help="show what it would do, and let it do nothing")
 

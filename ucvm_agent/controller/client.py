@@ -70,6 +70,11 @@ class Client:
         document = body.model_dump(mode="json") if body is not None else {}
         return await self._ask("POST", path, model, json=document)
 
+    async def delete(self, path: str) -> None:
+        """Have something forgotten."""
+        async with self._request("DELETE", path) as response:
+            await self._check(response)
+
     async def upload(self, path: Path, sha256: str) -> None:
         """Bring an input file to the controller, unless it has it already."""
         place = f"inputs/{sha256}"

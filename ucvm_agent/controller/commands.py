@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from ucvm_agent.controller import tables
 from ucvm_agent.controller.client import Client, connect, segment
 from ucvm_agent.controller.model import Job, JobStatus, Machine
+from ucvm_agent.controller.naming import MACHINES, chosen, named
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.submitting import submit
 from ucvm_agent.controller.tables import Screen
@@ -27,9 +28,6 @@ from ucvm_agent.errors import UsageError
 
 PAGE = 500
 """Jobs that are asked for at once."""
-
-MACHINES = 10_000
-"""Most VMs that are asked for."""
 
 Command: TypeAlias = Callable[[Client, argparse.Namespace], Awaitable[int]]
 
@@ -91,7 +89,7 @@ async def vms(client: Client, arguments: argparse.Namespace) -> int:
 
 async def vm(client: Client, arguments: argparse.Namespace) -> int:
     """Show a VM."""
-    machine = await _machine(client, arguments.vm)
+    machine = await named(client, arguments.vm)
     if "json" in arguments:
         _print_json(machine)
     else:
@@ -102,7 +100,7 @@ async def vm(client: Client, arguments: argparse.Namespace) -> int:
 async def events(client: Client, arguments: argparse.Namespace) -> int:
     """List events, or follow them."""
     machines = (await client.get("vms", Machines, limit=MACHINES)).vms
-    machine_id = _chosen(machines, arguments.vm).machine_id if "vm" in arguments else ""
+    machine_id = chosen(machines, arguments.vm).machine_id if "vm" in arguments else ""
     found = await client.get("events", Entries, vm=machine_id, limit=getattr(arguments, "limit", 50))
     hosts = {machine.machine_id: machine.host for machine in machines if machine.host}
     if "follow" in arguments:
@@ -125,7 +123,7 @@ async def cancel(client: Client, arguments: argparse.Namespace) -> int:
 
 async def drain(client: Client, arguments: argparse.Namespace) -> int:
     """Let a VM finish its jobs and take no more."""
-    machine = await _machine(client, arguments.vm)
+    machine = await named(client, arguments.vm)
     draining = Draining(reason=getattr(arguments, "reason", ""))
     machine = await client.post(f"vms/{segment(machine.machine_id)}/drain", Machine, draining)
     _tell(arguments, machine, f"{machine.host or machine.machine_id} is told to finish its jobs and take no more")
@@ -134,7 +132,7 @@ async def drain(client: Client, arguments: argparse.Namespace) -> int:
 
 async def resume(client: Client, arguments: argparse.Namespace) -> int:
     """Let a VM take jobs again."""
-    machine = await _machine(client, arguments.vm)
+    machine = await named(client, arguments.vm)
     machine = await client.post(f"vms/{segment(machine.machine_id)}/resume", Machine)
     _tell(arguments, machine, f"{machine.host or machine.machine_id} is told to take jobs again")
     return 0
@@ -142,7 +140,7 @@ async def resume(client: Client, arguments: argparse.Namespace) -> int:
 
 async def push(client: Client, arguments: argparse.Namespace) -> int:
     """Tell a VM of its context, or have the plan that it makes of it."""
-    machine = await _machine(client, arguments.vm)
+    machine = await named(client, arguments.vm)
     path = f"vms/{segment(machine.machine_id)}"
     if "dry_run" not in arguments:
         pushed = await client.post(f"{path}/push", Pushed)
@@ -156,8 +154,27 @@ async def push(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def forget(client: Client, arguments: argparse.Namespace) -> int:
+    """Remove jobs that have ended, with their inputs and their output."""
+    for job_id in arguments.id:
+        await client.delete(f"jobs/{segment(job_id)}")
+        if "json" not in arguments:
+            print(tables.clean(f"job {job_id} is forgotten"), flush=True)
+    return 0
+
+
+async def forget_vm(client: Client, arguments: argparse.Namespace) -> int:
+    """Remove a VM and its events; any account may report for it then."""
+    machine = await named(client, arguments.vm)
+    await client.delete(f"vms/{segment(machine.machine_id)}")
+    if "json" not in arguments:
+        print(tables.clean(f"{machine.host or machine.machine_id} is forgotten"))
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
-    call.__name__: call for call in (submit, jobs, job, vms, vm, events, cancel, drain, resume, push)
+    call.__name__.replace("_", "-"): call
+    for call in (submit, jobs, job, vms, vm, events, cancel, drain, resume, push, forget, forget_vm)
 }
 
 
@@ -238,30 +255,6 @@ def _whole(target: Path) -> Iterator[BinaryIO]:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(target)) from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-# VMs by the names that people use
-
-
-async def _machine(client: Client, name: str) -> Machine:
-    return _chosen((await client.get("vms", Machines, limit=MACHINES)).vms, name)
-
-
-def _chosen(machines: Iterable[Machine], name: str) -> Machine:
-    """Return the VM of an id, of the beginning of an id, or of a host name in full or in short.
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    known = list(machines)
-    exact = [machine for machine in known if machine.machine_id == name]
-    hosts = [machine for machine in known if name in (machine.host, machine.host.partition(".")[0])]
-    begun = [machine for machine in known if machine.machine_id.startswith(name)]
-    found = exact or hosts or begun
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} VMs are called so" if found else "no such VM"
-    raise UsageError(what, where=tables.clean(name), hint="`ucvm-controller vms --json` lists their ids")
 
 
 # Printing

@@ -15,6 +15,7 @@ import structlog
 from ucvm_agent.controller import context_folder
 from ucvm_agent.controller.context_folder import Context
 from ucvm_agent.controller.errands import Errands
+from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.copilot.context import PART_BYTES
 from ucvm_agent.copilot.post import Post
@@ -133,6 +134,10 @@ class Contexts:
         finally:
             self._rehearsals.pop(key, None)
 
+    def forget(self, machine_id: str) -> None:
+        """Forget how a VM has asked."""
+        self._askers.pop(machine_id, None)
+
     async def run(self) -> None:
         """Answer, and tell of what changes in the folder, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -205,7 +210,8 @@ class Contexts:
 
     async def _offer(self, envelope: Envelope, info: Hash) -> None:
         asker = _read_asker(envelope.sender, info)
-        if machine_id := _text(info, "machineID"):
+        machine_id = _text(info, "machineID")
+        if machine_id and rules.owns(await self._ledger.machine(machine_id), envelope.sender):
             self._askers[machine_id] = asker
         context = await self._chosen(asker)
         if context is not None:

@@ -20,11 +20,15 @@ import structlog
 from ucvm_agent.controller.contexts import Contexts
 from ucvm_agent.controller.counters import Counters
 from ucvm_agent.controller.feed import Feed
+from ucvm_agent.controller.files import FOLDER, Files
 from ucvm_agent.controller.fleet import Fleet
+from ucvm_agent.controller.forgetting import Forgetting
 from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.manager import Manager
 from ucvm_agent.controller.model import Description, Job
 from ucvm_agent.controller.orders import Orders
+from ucvm_agent.controller.orphans import Orphans
+from ucvm_agent.controller.retention import Retention
 from ucvm_agent.controller.settings import Secure, Settings
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.signature import Signer
@@ -44,6 +48,9 @@ LETTERS = "letters.db"
 LEDGER = "ledger.db"
 KEY = "signing.pem"
 
+DAY = 86_400.0
+"""In seconds."""
+
 STOP_SECONDS = 10.0
 """How long an orderly end may take."""
 
@@ -61,6 +68,8 @@ class Controller:
         orders: what VMs can be told.
         contexts: what VMs are to be.
         counters: what has happened here since the start.
+        files: inputs and archives of jobs; its folder is made by whoever uses it.
+        forgetting: how jobs go.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, connection: Connection, post: Post) -> None:
@@ -71,6 +80,10 @@ class Controller:
         self.orders = Orders(ledger, post)
         self.contexts = Contexts(settings.contexts.folder, ledger, connection, post, accepts)
         self.counters = Counters(settings, ledger, post)
+        self.files = Files(settings.state_dir / FOLDER)
+        self.forgetting = Forgetting(ledger, self.files, settings.jobs.chirp)
+        orphans = Orphans(ledger, self.files, settings.jobs.chirp.folder, settings.keep.job_days * DAY)
+        self._retention = Retention(settings.keep, ledger, self.forgetting, orphans)
         self._connection = connection
         self._post = post
         self._manager = Manager(settings, ledger, post, connection, self.feed, self.counters)
@@ -105,7 +118,8 @@ class Controller:
             companions: what works beside it, such as the HTTP API.
         """
         async with asyncio.TaskGroup() as group:
-            for part in (self.feed, self._manager, self._fleet, self.contexts, self.counters, self._post):
+            parts = (self.feed, self._manager, self._fleet, self.contexts, self.counters, self._retention, self._post)
+            for part in parts:
                 group.create_task(part.run(), name=type(part).__name__)
             for companion in companions:
                 group.create_task(companion(self))

@@ -1,10 +1,11 @@
 """The files of jobs that are kept here: inputs that were uploaded, and the archives that agents put.
 
-    files/incoming/…                what is being received; emptied at the start
+    files/incoming/…                what is being received
     files/inputs/SHA256             an input, by its checksum: many jobs may have the same
     files/archives/JOB/LEASE/NAME   what the holder of a lease has put: another lease cannot change it
 
-A file is whole and on the disk before it has its name. Every function may block.
+A file is whole and on the disk before it has its name. Several controllers may have the folder in common. Every
+function may block.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ucvm_agent.controller.quiet import QUIET_SECONDS, clock, written
 from ucvm_agent.errors import StoreError
 from ucvm_agent.files.private_file import sync_folder
 
 FOLDER = "files"
 """In the state folder."""
+
+UNUSED_SECONDS = 86_400.0
+"""How long an input is kept that no job has: whoever has uploaded it may be about to submit one."""
 
 
 class Files:
@@ -37,14 +42,12 @@ class Files:
         self._incoming = folder / "incoming"
 
     def open(self) -> None:
-        """Make the folders, and remove what a crash has left half received.
+        """Make the folders.
 
         Raises:
             StoreError: they cannot be made.
         """
         with _disk(self._folder):
-            if self._incoming.exists():
-                shutil.rmtree(self._incoming)
             for folder in (self._folder, self._incoming, self._folder / "inputs", self._folder / "archives"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -75,9 +78,79 @@ class Files:
         """
         return self._folder / "inputs" / sha256
 
+    def keep_input(self, sha256: str) -> bool:
+        """Say whether an input is here; if so, it stays for a day at least, so that a job can be submitted with it."""
+        with suppress(OSError):
+            os.utime(self.input(sha256))
+            return True
+        return False
+
     def archive(self, job_id: str, lease: str, name: str) -> Path:
         """Return where what a lease has put is, or would be."""
         return self._folder / "archives" / job_id / lease / name
+
+    def remove_archives(self, job_id: str, leases: Iterable[str]) -> None:
+        """Remove what the leases of a job have put.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        folder = self._folder / "archives" / job_id
+        with _disk(folder):
+            for lease in leases:
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(folder / lease)
+            with suppress(FileNotFoundError):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+    # What may be there for nobody: crashes leave it, and jobs that are forgotten
+
+    def sweep_incoming(self) -> None:
+        """Remove what a crash has left half received.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with _disk(self._incoming):
+            before = clock(self._incoming) - QUIET_SECONDS
+            for path in self._incoming.iterdir():
+                if written(path) < before:
+                    path.unlink(missing_ok=True)
+
+    def old_archives(self, seconds: float) -> list[tuple[str, str]]:
+        """Return job and lease of all archives that were put longer ago.
+
+        Raises:
+            StoreError: they cannot be listed.
+        """
+        archives = self._folder / "archives"
+        with _disk(archives):
+            before = clock(archives) - max(seconds, QUIET_SECONDS)
+            found = [path for path in archives.glob("*/*") if written(path) < before]
+        return [(path.parent.name, path.name) for path in found]
+
+    def old_inputs(self) -> list[str]:
+        """Return the SHA-256 of all inputs that were neither uploaded nor asked for within a day.
+
+        Raises:
+            StoreError: they cannot be listed.
+        """
+        inputs = self._folder / "inputs"
+        with _disk(inputs):
+            before = clock(inputs) - UNUSED_SECONDS
+            return [path.name for path in inputs.iterdir() if written(path) < before]
+
+    def remove_input(self, sha256: str) -> None:
+        """Remove an input, unless somebody has asked for it just now.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        inputs = self._folder / "inputs"
+        with _disk(inputs):
+            if written(inputs / sha256) < clock(inputs) - UNUSED_SECONDS:
+                (inputs / sha256).unlink(missing_ok=True)
 
 
 class Arrival:

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 import structlog
 
 from ucvm_agent.controller.errands import Errands
-from ucvm_agent.controller.ledger.base import Ledger
+from ucvm_agent.controller.ledger.base import Ledger, Reception
 from ucvm_agent.copilot.stanza import Envelope, bare, message_element, read_message
 from ucvm_agent.errors import DeliveryDelayed, LedgerError
 from ucvm_agent.events import Event
@@ -66,14 +66,20 @@ class Fleet:
             self._errands.start(self._record(event, sender, message))
 
     async def _record(self, event: Event, sender: str, message: Element) -> None:
-        new = await self._ledger.record(event, sender, now=datetime.now(UTC))
+        reception = await self._ledger.record(event, sender, now=datetime.now(UTC))
         self._confirm(message)
+        if reception is Reception.REFUSED:
+            hint = "ucvm-controller forget-vm lets it change its account"
+            log.warning(
+                "an event of another account's machine is dropped", sender=sender, machine=event.machine_id, hint=hint
+            )
+            return
         self._subscribe(bare(sender))
         if self._names.get(sender) != event.machine_id:
             self._names[sender] = event.machine_id
             if sender in self._there:
                 await self._see(sender, online=True)
-        if new:
+        if reception is Reception.NEW:
             log.info("machine reports", machine=event.machine_id, what=event.name)
 
     def _confirm(self, message: Element) -> None:

@@ -112,7 +112,7 @@ class HandOut:
                 return
         else:
             self._open.keep(sender, message.request)  # before the look: a job may come right after it
-        if not await self._ledger.waiting():
+        if not await self._ledger.offers(machine_of(message)):
             self._refuse(sender, message)
             return
         self._open.forget(sender)
@@ -153,7 +153,7 @@ class HandOut:
         for _ in range(UNREADABLE):
             job = await self._ledger.take(
                 sender,
-                machine_id=message.machine_id,
+                machine_id=machine_of(message),
                 host=message.agent_host,
                 now=datetime.now(UTC),
                 seconds=self._jobs.lease_seconds,  # of an original agent's, too: we may be killed before it is told
@@ -202,3 +202,8 @@ class HandOut:
 def ours(message: Host) -> bool:
     """Whether an agent of ours says this, which knows leases."""
     return bool(message.machine_id and message.request)
+
+
+def machine_of(message: Host) -> str:
+    """Return the id of the machine of an agent of ours; an original one's is empty."""
+    return message.machine_id if ours(message) else ""

@@ -80,7 +80,12 @@ class Limits(Record):
 
 
 class Description(Record):
-    """What to run; the fields are those of the protocol (references/copilot-protocol.md, section 2.4)."""
+    """What to run; the fields are those of the protocol (references/copilot-protocol.md, section 2.4).
+
+    Arguments:
+        ours_only: keep it for agents of ours, since an original one knows nothing but the Chirp server; one with
+            inputs at URLs is kept for them in any case.
+    """
 
     command: str
     arguments: str = ""
@@ -92,6 +97,12 @@ class Description(Record):
     input_dir: str = ""
     validation_script: str = ""
     limits: Limits = Limits()
+    ours_only: bool = False
+
+    @property
+    def needs_ours(self) -> bool:
+        """Whether only an agent of ours can run it."""
+        return self.ours_only or any(file.url for file in self.inputs)
 
 
 class Lease(Record):
@@ -165,10 +176,12 @@ class Machine(Record):
     """A VM, as its events tell.
 
     Arguments:
-        jid: the full JID that it reported from last.
+        jid: the full JID that it reported from last; only this account may report for it.
         failure: the reason that it gave last for being degraded or failed.
         jobs: those that it has now.
         online: whether its XMPP presence says so.
+        refused: how many events another account has claimed to be its own.
+        refused_from: the full JID of whoever did so last.
     """
 
     machine_id: str
@@ -182,6 +195,8 @@ class Machine(Record):
     seen: datetime
     online: bool = False
     jobs: tuple[str, ...] = ()
+    refused: int = 0
+    refused_from: str = ""
 
 
 class Throughput(Record):

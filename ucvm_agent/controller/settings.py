@@ -73,6 +73,19 @@ class Contexts(Section):
     folder: Path | None = Field(None, description="MACHINE.context, INSTANCE.context, HOST.context, default.context")
 
 
+class Keep(Section):
+    """`[keep]`: how long what is over stays."""
+
+    job_days: float = Field(
+        90.0,
+        ge=0,
+        description="days until a job that has ended goes, with its inputs, its output and its log; 0 = never",
+    )
+    machine_days: float = Field(
+        90.0, ge=0, description="days until a VM that is not heard of any more goes, with its events; 0 = never"
+    )
+
+
 class Monitor(Section):
     """`[monitor]`: a Co-Pilot monitor that counts what happens here."""
 
@@ -92,6 +105,7 @@ class Settings(Section):
     jobs: Jobs = Jobs()
     http: Http = Http()
     contexts: Contexts = Contexts()
+    keep: Keep = Keep()
     monitor: Monitor = Monitor()
     client: Client = Client()
 

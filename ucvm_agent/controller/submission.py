@@ -6,7 +6,10 @@ import asyncio
 import re
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from ucvm_agent.controller import folders
 from ucvm_agent.controller.files import Files
@@ -16,6 +19,8 @@ from ucvm_agent.errors import JobExists, StoreError, UsageError
 
 if TYPE_CHECKING:
     from ucvm_agent.controller.controller import Controller
+
+log = structlog.get_logger()
 
 _NAME = re.compile(r"(?!-|\.{1,2}\Z|\.__)(?!.*###)[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """What an uploaded file may be called: ### separates names on the wire, and .__ begins those of the Chirp server."""
@@ -49,12 +54,43 @@ class Submissions:
         uploaded = [each for each in description.inputs if not each.url]
         if uploaded:
             await self._check_uploads(description, uploaded)
-            if await self._controller.ledger.job(job_id) is not None:
+            if await self._controller.ledger.job(job_id) is not None:  # which saves the work; the ledger decides
                 raise JobExists("was submitted before", where=f"job {job_id}", hint="choose another id")
-            await asyncio.to_thread(self._copy, job_id, uploaded)
         names = (*description.input_files, *(each.name for each in description.inputs))
-        complete = description.model_copy(update={"input_files": tuple(dict.fromkeys(names))})
+        ours_only = description.needs_ours or bool(uploaded and self._chirp is None)
+        complete = description.model_copy(update={"input_files": tuple(dict.fromkeys(names)), "ours_only": ours_only})
+        if uploaded and self._chirp is not None:
+            return await self._submit(job_id, complete, uploaded, self._chirp)
         return await self._controller.submit(complete, job_id)
+
+    async def _submit(self, job_id: str, description: Description, uploaded: Sequence[Input], root: Path) -> Job:
+        """Lay the inputs down, and then put the job into the queue; of several of one id one gets there.
+
+        What is killed between the two, or does not learn whether it got there, leaves its inputs to `Orphans`.
+        """
+        files = {each.name: self._files.input(each.sha256) for each in uploaded}
+        try:
+            place = await asyncio.to_thread(folders.put_in, root, job_id, files)
+        except OSError as error:
+            where = str(root / job_id)
+            raise StoreError(f"the inputs cannot be copied: {error.strerror}", where=where) from error
+        try:
+            return await self._controller.submit(description.model_copy(update={"input_dir": place}), job_id)
+        except UsageError:
+            await self._withdraw(job_id, place, root)
+            raise
+
+    async def _withdraw(self, job_id: str, place: str, root: Path) -> None:
+        """Remove what was laid down for a job that is not in the queue."""
+        job = await self._controller.ledger.job(job_id)
+        if job is not None and job.description.input_dir == place:
+            return  # it is: Redis did not tell at once
+        try:
+            await asyncio.to_thread(folders.remove_inputs, root, place)
+            if job is None:
+                await asyncio.to_thread(folders.remove_if_empty, root, job_id)
+        except OSError as error:
+            log.warning("inputs of no job are left", place=place, reason=error.strerror)
 
     async def _check_uploads(self, description: Description, uploaded: Sequence[Input]) -> None:
         if description.chirp_url or description.input_dir:
@@ -69,19 +105,8 @@ class Submissions:
                 raise UsageError("no name for an uploaded file", where=where, hint="a plain one, without folder")
             if not re.fullmatch("[0-9a-f]{64}", each.sha256):
                 raise UsageError("has neither URL nor SHA-256", where=where)
-            if not await asyncio.to_thread(self._files.input(each.sha256).is_file):
+            if not await asyncio.to_thread(self._files.keep_input, each.sha256):
                 raise UsageError("was not uploaded", where=where, hint="PUT /api/v1/inputs/SHA256 first")
-
-    def _copy(self, job_id: str, uploaded: Sequence[Input]) -> None:
-        if self._chirp is None:
-            return
-        try:
-            folders.make(self._chirp, job_id)
-            for each in uploaded:
-                folders.put_in(self._chirp, job_id, each.name, self._files.input(each.sha256))
-        except OSError as error:
-            where = str(self._chirp / job_id)
-            raise StoreError(f"the inputs cannot be copied: {error.strerror}", where=where) from error
 
 
 def _check_commands(description: Description) -> None:

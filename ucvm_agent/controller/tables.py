@@ -159,6 +159,7 @@ def job_details(job: Job) -> Iterator[str]:
             ("job", job.id),
             ("status", f"{job.status}, {ago(job.changed)}"),
             ("reason", job.reason),
+            ("waits for", "an agent of ours" if job.status is JobStatus.WAITING and told.needs_ours else ""),
             ("command", f"{told.command} {told.arguments}".strip()),
             ("inputs", " ".join(told.input_files)),
             ("packages", " ".join(told.packages)),
@@ -188,6 +189,10 @@ def machine_details(machine: Machine) -> Iterator[str]:
             ("failure", machine.failure),
             ("online", "yes" if machine.online else f"no, last heard of {ago(machine.seen)} ago"),
             ("account", machine.jid),
+            (
+                "refused",
+                f"{machine.refused} events from others, last {machine.refused_from}" if machine.refused else "",
+            ),
             ("boot", machine.boot_id),
             ("jobs", " ".join(machine.jobs)),
         ]

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ucvm_agent.controller.ledger.base import Admission, Kind, Ledger, Notice
-from ucvm_agent.controller.model import Description, Job, JobStatus, Result
+from ucvm_agent.controller.ledger.base import Admission, Kind, Ledger, Notice, Reception
+from ucvm_agent.controller.model import Description, Input, Job, JobStatus, Result
 from ucvm_agent.errors import JobExists, UsageError
 from ucvm_agent.events import AnyBody, Event, Note, State, StateChanged
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 SCRIPT = Description(command="run.sh", input_files=("run.sh",), arguments="-n 100")
+FETCHED = Description(command="run.sh", inputs=(Input(name="run.sh", url="https://data.example/run.sh"),))
 
 
 def later(seconds: float) -> datetime:
@@ -76,6 +77,23 @@ async def test_a_job_is_never_handed_out_twice(ledger: Ledger) -> None:
     taken = [job.id for job in await asyncio.gather(*asked) if job]
     assert len(taken) == 100
     assert set(taken) == ids
+
+
+async def test_a_job_that_an_original_agent_cannot_run_waits_for_one_of_ours(ledger: Ledger) -> None:
+    """Also when it comes back; ours get all jobs in their order, original ones the rest."""
+    await ledger.submit(FETCHED, now=NOW, id="fetched")
+    assert await ledger.offers("m1")
+    assert not await ledger.offers("")
+    assert await ledger.take("old@x/r", machine_id="", host="", now=NOW, seconds=1) is None
+    await submit(ledger, "first")
+    await ledger.submit(SCRIPT.model_copy(update={"ours_only": True}), now=NOW, id="kept")
+    await submit(ledger, "second")
+    assert (await ledger.waiting(), (await ledger.summary()).waiting) == (4, 4)
+    job = await take(ledger)
+    assert job.id == "fetched"
+    await ledger.give_back("fetched", lease(job), "lost", now=NOW)
+    assert (await take(ledger, "old@x/r", "")).id == "first"
+    assert [(await take(ledger)).id for _ in range(3)] == ["fetched", "kept", "second"]
 
 
 async def test_an_id_is_used_once(ledger: Ledger) -> None:
@@ -219,11 +237,13 @@ async def test_an_original_agent_has_to_wait_between_its_questions(ledger: Ledge
 async def test_machines_are_as_their_events_tell(ledger: Ledger) -> None:
     """State, reason, last failure, jobs, presence; an event counts once."""
     failed = event(StateChanged(state=State.DEGRADED, reason="no space"))
-    assert await ledger.record(failed, "vm@x/r", now=NOW)
-    assert not await ledger.record(failed, "vm@x/r", now=NOW)
-    assert await ledger.record(event(StateChanged(state=State.READY), seq=2), "vm@x/s", now=later(5))
+    assert await ledger.record(failed, "vm@x/r", now=NOW) is Reception.NEW
+    assert await ledger.record(failed, "vm@x/r", now=NOW) is Reception.KNOWN
+    ready = event(StateChanged(state=State.READY), seq=2)
+    assert await ledger.record(ready, "vm@x/s", now=later(5)) is Reception.NEW
     await ledger.present("m1", "", "vm1", online=True, now=later(6))
-    await ledger.present("m2", "vm2@x/r", "", online=False, now=later(7))
+    await ledger.record(event(Note(message="x"), "m2"), "vm2@x/r", now=later(7))
+    await ledger.present("m3", "vm3@x/r", "", online=True, now=later(8))  # which has never reported
     await submit(ledger, "j")
     await take(ledger)
     assert [machine.machine_id for machine in await ledger.machines()] == ["m2", "m1"]
@@ -235,6 +255,80 @@ async def test_machines_are_as_their_events_tell(ledger: Ledger) -> None:
     assert (summary.machines, summary.online, summary.states) == (2, 1, {"ready": 1})
     assert (summary.waiting, summary.running) == (0, 1)
     assert await ledger.machine("nobody") is None
+
+
+async def test_a_machine_is_the_account_s_that_reported_first(ledger: Ledger) -> None:
+    """What others say of it is dropped, and counted; an account may have many machines."""
+    await ledger.record(event(StateChanged(state=State.READY)), "vm@x/r", now=NOW)
+    claim = event(StateChanged(state=State.FAILED, reason="ha"), seq=2)
+    for at in (1, 2):
+        assert await ledger.record(claim, f"thief@x/{at}", now=later(at)) is Reception.REFUSED
+    await ledger.present("m1", "thief@x/r", "", online=True, now=later(3))
+    machine = await ledger.machine("m1")
+    assert machine is not None
+    assert (machine.jid, machine.state, machine.online, machine.seen) == ("vm@x/r", State.READY, False, NOW)
+    assert (machine.refused, machine.refused_from) == (2, "thief@x/2")
+    assert [event.seq for _, event in await ledger.events()] == [1]
+    assert await ledger.record(event(Note(message="x"), "m2"), "vm@x/s", now=NOW) is Reception.NEW
+    assert await ledger.forget_machine("m1", before=later(4))
+    assert await ledger.record(claim, "thief@x/1", now=later(5)) is Reception.NEW
+
+
+async def test_a_machine_is_forgotten_with_its_events(ledger: Ledger) -> None:
+    """One that is silent, away, and has no job; but not if it is heard of meanwhile."""
+    for number, name in enumerate(("away", "there", "works", "other")):
+        await ledger.record(event(StateChanged(state=State.READY), name), "vm@x/r", now=later(number))
+    await ledger.present("there", "vm@x/r", "", online=True, now=later(1))
+    await submit(ledger)
+    await take(ledger, machine_id="works")
+    assert [machine.machine_id for machine in await ledger.silent(later(3))] == ["away"]
+    assert not await ledger.forget_machine("away", before=NOW)
+    assert await ledger.forget_machine("away", before=later(1))
+    assert not await ledger.forget_machine("away", before=later(1))
+    assert await ledger.machine("away") is None
+    assert {event.machine_id for _, event in await ledger.events()} == {"there", "works", "other"}
+    assert await ledger.events("away") == []
+    summary = await ledger.summary()
+    assert (summary.machines, summary.states) == (3, {"ready": 3})
+
+
+async def test_a_job_that_has_ended_is_forgotten(ledger: Ledger) -> None:
+    """The one that is meant, and no other that has its id by now; nothing of it stays."""
+    for number in range(3):
+        job = await submit(ledger, f"j{number}")
+        assert not await ledger.forget(job)
+        await ledger.finish(job.id, result(await take(ledger), at=number))
+    await submit(ledger, "waits")
+    assert [job.id for job in await ledger.ended(later(2))] == ["j0", "j1"]
+    assert [job.id for job in await ledger.ended(later(9), limit=2, offset=1)] == ["j1", "j2"]
+    job = (await ledger.ended(later(9)))[0]
+    assert await ledger.forget(job)
+    assert not await ledger.forget(job)
+    again = await ledger.submit(SCRIPT, now=later(5), id="j0")
+    await ledger.cancel("j0", "no", now=later(6))
+    assert not await ledger.forget(job)
+    assert await ledger.forget(again)
+    assert [job.id for job in await ledger.jobs()] == ["waits", "j2", "j1"]
+    assert (await ledger.summary()).model_dump(include={"waiting", "done", "cancelled"}) == {
+        "waiting": 1,
+        "done": 2,
+        "cancelled": 0,
+    }
+    assert len(await ledger.ended(later(9))) == 2
+
+
+async def test_the_uploads_of_all_jobs_are_known(ledger: Ledger) -> None:
+    """As long as one has them; what is elsewhere was not uploaded."""
+    uploaded = [Input(name=name, sha256=name * 64) for name in ("a", "b")]
+    fetched = Input(name="c", url="https://data.example/c", sha256="c" * 64)
+    both = SCRIPT.model_copy(update={"inputs": (*uploaded, fetched)})
+    first = await ledger.submit(both, now=NOW, id="both")
+    await ledger.submit(SCRIPT.model_copy(update={"inputs": (uploaded[0],)}), now=NOW)
+    await submit(ledger)
+    assert await ledger.uploads() == {"a" * 64, "b" * 64}
+    await ledger.cancel(first.id, "no", now=NOW)
+    assert await ledger.forget(first)
+    assert await ledger.uploads() == {"a" * 64}
 
 
 async def test_events_can_be_read_and_followed(ledger: Ledger) -> None:

@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from tests.controller.ledger.test_ledger import NOW, SCRIPT, later, lease, result, take
+from tests.controller.ledger.test_ledger import FETCHED, NOW, SCRIPT, later, lease, result, take
 from tests.servers.redis import RedisServer
 from ucvm_agent.controller.ledger.fields import read_original, write_original
 from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
-from ucvm_agent.controller.model import Description, JobStatus
+from ucvm_agent.controller.model import Description, JobStatus, Result
 from ucvm_agent.errors import LedgerError, SettingsError, UsageError
 
 ORIGINAL = (
@@ -78,6 +78,46 @@ async def test_a_job_of_ours_is_seen_by_an_original_manager(redis: Any, ledgers:
     assert done.status is JobStatus.DONE
     await ledgers[0].submit(DESCRIPTION, now=NOW, id="still-queued")
     assert await ledgers[1].finish("still-queued", queued) is None
+
+
+async def test_a_job_for_agents_of_ours_is_hidden_from_an_original_manager(
+    redis: Any, ledgers: list[RedisLedger]
+) -> None:
+    """Where it looks there is nothing, and it cannot have handed the job out; its own jobs come in their turn."""
+    await ledgers[0].submit(FETCHED, now=NOW, id="ours")
+    assert not await redis.exists("waiting_jobs", "job:ours:description")
+    unknown = Result(lease="", agent="vm@site.example/r", exit_status=0, ended=NOW)
+    assert await ledgers[1].finish("ours", unknown) is None
+    for name in ("old-1", "old-2"):
+        await redis.set(f"job:{name}:description", ORIGINAL)
+        await redis.rpush("waiting_jobs", name)
+    assert (await take(ledgers[0])).id == "ours"
+    await ledgers[0].submit(FETCHED, now=NOW, id="later")
+    await ledgers[0].submit(FETCHED, now=NOW, id="last")
+    assert [(await take(ledgers[0])).id for _ in range(4)] == ["old-1", "later", "last", "old-2"]
+
+
+async def test_a_job_that_an_original_manager_keeps_to_itself_is_found(redis: Any, ledgers: list[RedisLedger]) -> None:
+    """It took the job, and whoever ran it told nobody but it; what waits, runs or is young is another matter."""
+    for name in ("runs", "taken", "waits"):
+        await ledgers[0].submit(SCRIPT, now=NOW, id=name)
+    await ledgers[0].submit(FETCHED, now=NOW, id="ours")
+    assert (await take(ledgers[0], "old@x/r", "")).id == "runs"
+    assert await redis.lpop("waiting_jobs") == "taken"
+    assert await ledgers[0].strayed(NOW) == []
+    assert [job.id for job in await ledgers[0].strayed(later(1))] == ["taken"]
+
+
+async def test_a_job_of_an_original_tool_outlives_a_controller_that_dies_as_it_takes_it(
+    redis: Any, ledgers: list[RedisLedger]
+) -> None:
+    """Taken from the list, and nothing was done with it since."""
+    await redis.set("job:old-1:description", ORIGINAL)
+    await redis.rpush("waiting_jobs", "old-1")
+    job = await take(ledgers[0])
+    assert await ledgers[1].expired(now=later(180)) == [job]
+    assert await ledgers[1].give_back("old-1", lease(job), "silent", now=later(180)) is not None
+    assert (await take(ledgers[1])).description == DESCRIPTION
 
 
 async def test_what_an_original_manager_would_find_wrong_is_failed(redis: Any, ledgers: list[RedisLedger]) -> None:

@@ -108,7 +108,7 @@ async def test_a_job_is_submitted_with_all_it_needs(shell: Shell, manager: Contr
     assert told.environment == "export SEED='a b;c'"
     assert told.input_files == ("a b.root", "run.sh", "check.sh")
     assert (told.limits.wall_seconds, told.limits.memory_bytes, told.limits.cpus) == (60, 2 * 1024**3, 1.5)
-    assert (tmp_path / "chirp/j/run.sh").read_text() == SCRIPT
+    assert (tmp_path / "chirp" / job.description.input_dir / "run.sh").read_text() == SCRIPT
 
 
 async def test_several_copies_share_their_inputs(shell: Shell, manager: Controller, tmp_path: Path) -> None:
@@ -171,6 +171,7 @@ async def test_waiting_outlives_a_restart_of_the_controller(tmp_path: Path) -> N
 async def test_jobs_and_vms_are_tables_that_fit(shell: Shell, api: Api, manager: Controller) -> None:
     """Whatever others have chosen for names; programs get JSON."""
     await submit(api, {**FETCHED, "arguments": "-n 1"}, "j")
+    assert "waits for   an agent of ours" in (await shell("job", "j")).out
     job = await take(manager)
     await present(manager, "m1", "wn01.example.org", StateChanged(state=State.DEGRADED, reason=f"{HOSTILE}\x1b[2J"))
     run = await shell("jobs", "--status", "running")
@@ -247,6 +248,24 @@ async def test_jobs_are_cancelled(shell: Shell, api: Api, manager: Controller) -
     assert job is not None
     assert (job.status, job.reason) == (JobStatus.CANCELLED, "no more")
     assert "has ended already" in (await shell("cancel", "j")).errors
+
+
+async def test_jobs_and_vms_are_forgotten(shell: Shell, api: Api, manager: Controller) -> None:
+    """Several jobs at once, as soon as they have ended; a VM by the name that people use."""
+    for name in ("a", "b", "c"):
+        await submit(api, id=name)
+    await finish(manager, await take(manager))
+    await finish(manager, await take(manager))
+    run = await shell("forget", "a", "b", "c")
+    assert (run.code, run.out.splitlines()) == (2, ["job a is forgotten", "job b is forgotten"])
+    assert "job c: has not ended" in run.errors
+    assert "cancel it first" in run.errors
+    assert [job.id for job in await manager.ledger.jobs()] == ["c"]
+    await present(manager, "m1", "wn01.example.org", StateChanged(state=State.READY))
+    await record(manager, "m1", 2)
+    assert "refused     1 events from others, last vm@x/r" in (await shell("vm", "wn01")).out
+    assert (await shell("forget-vm", "wn01")).out == "wn01.example.org is forgotten\n"
+    assert await manager.ledger.machine("m1") is None
 
 
 async def test_why_a_controller_cannot_be_asked(shell: Shell, api: Api, tmp_path: Path) -> None:

@@ -113,12 +113,3 @@ async def test_a_file_has_a_largest_size(tmp_path: Path) -> None:
             answer = await api.ask("PUT", f"/api/v1/inputs/{SHA256}", data=data)
             assert answer.status == 413
             assert "more than 10 bytes" in answer.json["error"]
-
-
-async def test_what_a_crash_has_left_is_gone_at_the_next_start(tmp_path: Path) -> None:
-    """Half a file is of no use."""
-    incoming = tmp_path / "state/files/incoming"
-    incoming.mkdir(parents=True)
-    (incoming / "half").write_bytes(b"x")
-    async with lonely_controller(tmp_path) as manager, open_site(manager):
-        assert list(incoming.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import tarfile
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.controller.web.site import Api
+from tests.controller.web.site import Answer, Api
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.model import Job, Result
 
@@ -57,6 +58,7 @@ async def test_a_job_waits_once_it_was_submitted(api: Api) -> None:
     assert (job["id"], job["status"]) == ("my-job", "waiting")
     assert job["description"]["input_files"] == ["run.sh"]
     assert (await api.ask("GET", "/api/v1/jobs/my-job")).json == job
+    assert job["description"]["ours_only"]  # for want of a way to fetch it, an original agent never gets it
     assert not {"token", "takers"} & set(job)
 
 
@@ -111,8 +113,64 @@ async def test_an_uploaded_input_is_kept_once_and_copied_for_original_agents(api
         assert (await api.ask("PUT", f"/api/v1/inputs/{SHA256}", data=SCRIPT)).status == 201
     assert (await api.ask("HEAD", f"/api/v1/inputs/{SHA256}")).status == 204
     job = await submit(api, UPLOADED)
-    assert (tmp_path / "chirp" / job["id"] / "run.sh").read_bytes() == SCRIPT
+    place = tmp_path / "chirp" / job["description"]["input_dir"]
+    assert (place / "run.sh").read_bytes() == SCRIPT
+    assert (place / ".__acl").read_text() == "hostname:* rl\naddress:* rl\n\n"
+    assert not job["description"]["ours_only"]
     assert [path.name for path in (tmp_path / "state/files/inputs").iterdir()] == [SHA256]
+
+
+async def test_of_two_submissions_of_one_id_one_is_taken(api: Api, tmp_path: Path) -> None:
+    """At the same time, with other inputs of one name; the job has its own ones, and nothing is left of the others'."""
+    programs = [f"#!/bin/sh\necho {number}\n".encode() for number in range(8)]
+    sums = [hashlib.sha256(program).hexdigest() for program in programs]
+    for program, sha256 in zip(programs, sums, strict=True):
+        assert (await api.ask("PUT", f"/api/v1/inputs/{sha256}", data=program)).status == 201
+
+    async def attempt(sha256: str) -> Answer:
+        description = {**UPLOADED, "inputs": [{"name": "run.sh", "sha256": sha256}]}
+        return await api.ask("POST", "/api/v1/jobs", json={"description": description, "id": "j"})
+
+    answers = await asyncio.gather(*map(attempt, sums))
+    assert sorted(answer.status for answer in answers) == [201, *[409] * 7]
+    assert all("was submitted before" in answer.json["error"] for answer in answers if answer.status == 409)
+    winner = next(number for number, answer in enumerate(answers) if answer.status == 201)
+    place = tmp_path / "chirp" / answers[winner].json["description"]["input_dir"]
+    assert (place / "run.sh").read_bytes() == programs[winner]
+    assert set((tmp_path / "chirp/j").iterdir()) == {place, tmp_path / "chirp/j/.__acl"}
+
+
+async def test_what_cannot_be_laid_down_leaves_nothing(api: Api, tmp_path: Path) -> None:
+    """The id is free afterwards."""
+    await api.ask("PUT", f"/api/v1/inputs/{SHA256}", data=SCRIPT)
+    (tmp_path / "chirp/j").write_text("in the way")
+    answer = await api.ask("POST", "/api/v1/jobs", json={"description": UPLOADED, "id": "j"})
+    assert (answer.status, "cannot be copied" in answer.json["error"]) == (503, True)
+    (tmp_path / "chirp/j").unlink()
+    await submit(api, UPLOADED, "j")
+
+
+async def test_a_job_that_has_ended_is_forgotten(api: Api, manager: Controller, tmp_path: Path) -> None:
+    """With its folder on the Chirp server, and its archives here and there; then its id is free."""
+    await api.ask("PUT", f"/api/v1/inputs/{SHA256}", data=SCRIPT)
+    await submit(api, UPLOADED, "j")
+    await submit(api, UPLOADED, "other")
+    answer = await api.ask("DELETE", "/api/v1/jobs/j")
+    assert (answer.status, answer.json["hint"]) == (409, "cancel it first")
+    job = await take(manager)
+    put = await api.ask("PUT", "/files/j/j.tgz", token=job.token.get_secret_value(), data=archive(stdout=b"x"))
+    assert put.status == 201
+    await finish(manager, job)
+    done = tmp_path / "done" / f"{datetime.now(UTC).astimezone():%Y%m%d}"
+    done.mkdir(parents=True)
+    for path in (done / "j.tgz", done / "other.tgz", tmp_path / "chirp/j/j.tgz"):
+        path.write_bytes(b"output")
+    assert (await api.ask("DELETE", "/api/v1/jobs/j")).status == 204
+    assert (await api.ask("DELETE", "/api/v1/jobs/j")).status == 404
+    assert [path.name for path in done.iterdir()] == ["other.tgz"]
+    assert [path.name for path in (tmp_path / "chirp").iterdir()] == ["other"]
+    assert list((tmp_path / "state/files/archives").iterdir()) == []
+    await submit(api, UPLOADED, "j")
 
 
 async def test_an_upload_with_another_checksum_is_refused(api: Api, tmp_path: Path) -> None:

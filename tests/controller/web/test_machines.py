@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.controller.conftest import Make
+from tests.controller.ledger.test_ledger import event
 from tests.controller.peer import Peer, peer
 from tests.controller.web.site import Api, client
 from tests.controller.web.test_commands import Shell
@@ -22,6 +23,7 @@ from ucvm_agent.controller.web.site import open_site
 from ucvm_agent.copilot import context
 from ucvm_agent.copilot.context import Offer
 from ucvm_agent.copilot.messages import CancelJob, Drain, Resume
+from ucvm_agent.events import Note
 
 PLAN = {
     "problems": [{"severity": "warning", "part": "", "line": 3, "message": "odd", "hint": ""}],
@@ -59,6 +61,7 @@ async def site(prosody: Prosody, run_controller: Make, tmp_path: Path, context_f
         peer(prosody, "agent1") as agent,
     ):
         now = datetime.now(UTC)
+        await manager.ledger.record(event(Note(message="x")), agent.connection.jid, now=now)
         await manager.ledger.present("m1", agent.connection.jid, "wn01.example.org", online=True, now=now)
         yield Site(manager, api, agent, Shell(api, tmp_path))
 

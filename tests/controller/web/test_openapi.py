@@ -6,7 +6,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.controller.web.site import Api, operations
 from ucvm_agent.controller.controller import Controller
-from ucvm_agent.controller.files import Files
 from ucvm_agent.controller.web.live import Streams
 from ucvm_agent.controller.web.site import operations as offered
 
@@ -18,7 +17,7 @@ async def test_the_description_is_sound(api: Api) -> None:
 
 async def test_every_operation_is_described(api: Api, manager: Controller) -> None:
     """With a summary, its parameters, and who may ask."""
-    expected = {(each.method, each.path) for each in offered(manager, Files(manager.settings.state_dir), Streams())}
+    expected = {(each.method, each.path) for each in offered(manager, Streams())}
     assert set(operations(api.described)) == expected
     for methods in api.described["paths"].values():
         for described in methods.values():

@@ -40,6 +40,15 @@ class Admission(StrEnum):
     TAKEN = "taken"
 
 
+class Reception(StrEnum):
+    """What becomes of an event."""
+
+    NEW = "new"
+    KNOWN = "known"
+    REFUSED = "refused"
+    """Its machine is another account's."""
+
+
 class Ledger(Protocol):
     """Jobs, machines and events. Every method is one transaction; several controllers may work on one ledger.
 
@@ -81,13 +90,22 @@ class Ledger(Protocol):
         """Return how many jobs wait."""
         ...
 
+    async def offers(self, machine_id: str) -> bool:
+        """Say whether `take` would find a job.
+
+        Arguments:
+            machine_id: empty for an original agent.
+        """
+        ...
+
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
-        """Lease the first job of the queue; None if there is none.
+        """Lease the first job of the queue that the agent can run; None if there is none.
 
         One whose description cannot be read is returned as failed.
 
         Arguments:
             agent: full JID of who gets it.
+            machine_id: empty for an original agent, which gets no job that needs one of ours.
             seconds: how long the lease lasts.
         """
         ...
@@ -128,6 +146,22 @@ class Ledger(Protocol):
         """Return the jobs whose lease has run out, at most 100."""
         ...
 
+    async def ended(self, before: datetime, *, limit: int = 100, offset: int = 0) -> Sequence[Job]:
+        """Return the jobs that ended before a time, those that ended first first."""
+        ...
+
+    async def strayed(self, before: datetime) -> Sequence[Job]:
+        """Return jobs that another job manager took out of the queue and that have not changed since before a time."""
+        ...
+
+    async def forget(self, job: Job) -> bool:
+        """Remove a job that has ended, so that its id is free again; False if this one is not there."""
+        ...
+
+    async def uploads(self) -> set[str]:
+        """Return the SHA-256 of each uploaded input that a job has."""
+        ...
+
     async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
         """Return a job."""
         ...
@@ -152,12 +186,23 @@ class Ledger(Protocol):
         """
         ...
 
-    async def record(self, event: Event, jid: str, *, now: datetime) -> bool:
-        """Keep an event, and bring its machine up to date; False if it was kept before."""
+    async def record(self, event: Event, jid: str, *, now: datetime) -> Reception:
+        """Keep an event, unless it was kept before, and bring its machine up to date.
+
+        Only the account that was the first to report for a machine may do so; what another one says is counted.
+        """
         ...
 
     async def present(self, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> None:
-        """Note that a machine has said something, or has gone; makes a machine that is not known."""
+        """Note that a machine has said something, or has gone, if it is known and of this account."""
+        ...
+
+    async def silent(self, before: datetime) -> Sequence[Machine]:
+        """Return the machines that were heard of last before a time, are away and have no job."""
+        ...
+
+    async def forget_machine(self, machine_id: str, *, before: datetime) -> bool:
+        """Remove a machine with its events, unless it was heard of since; then any account may report for it anew."""
         ...
 
     async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:

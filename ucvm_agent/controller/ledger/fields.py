@@ -51,6 +51,12 @@ def read_job(id: str, fields: Mapping[str, str]) -> Job:  # noqa: A002 - as the 
     )
 
 
+def uploads_of(description: str) -> list[str]:
+    """Return the SHA-256 of each uploaded input in a description that `write_job` wrote."""
+    inputs = json.loads(description).get("inputs", ())
+    return [file["sha256"] for file in inputs if not file.get("url") and file.get("sha256")]
+
+
 def write_original(description: Description) -> str:
     """Return a description as the original's tools write it.
 

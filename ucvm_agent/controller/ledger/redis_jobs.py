@@ -5,13 +5,25 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from itertools import chain
+from operator import itemgetter
+from typing import Any
 
 from pydantic import SecretStr
 
 from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Kind, Notice
-from ucvm_agent.controller.ledger.fields import read_job, read_original, write_job, write_original
+from ucvm_agent.controller.ledger.fields import read_job, read_original, uploads_of, write_job, write_original
+from ucvm_agent.controller.ledger.redis_keys import (
+    OURS,
+    QUEUE,
+    ended_key,
+    event_number,
+    job_key,
+    queue_of,
+    save_job,
+    status_key,
+)
 from ucvm_agent.controller.ledger.redis_link import NOTICES, RedisLink
 from ucvm_agent.controller.ledger.redis_scripts import ADMIT, TAKE
 from ucvm_agent.controller.model import (
@@ -26,14 +38,15 @@ from ucvm_agent.controller.model import (
     spans,
 )
 from ucvm_agent.copilot.stanza import bare
-from ucvm_agent.errors import JobExists, LedgerError
+from ucvm_agent.errors import JobExists
 
 EXPIRED = 100
 """Most leases that are given back at a time."""
 
-QUEUE = "waiting_jobs"
+PAGE = 500
+"""Jobs that are read at once."""
 
-J = TypeVar("J", Job, Job | None)
+ENDS = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class RedisJobs:
@@ -64,7 +77,7 @@ class RedisJobs:
 
     async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        original = write_original(description)
+        original = "" if description.needs_ours else write_original(description)
         job = Job(
             id=check_id(id or str(uuid.uuid4())),
             description=description,
@@ -74,24 +87,28 @@ class RedisJobs:
         )
 
         async def work(pipe: Any) -> Job:
-            if await pipe.exists(_job(job.id), f"job:{job.id}:description"):
+            if await pipe.exists(job_key(job.id), f"job:{job.id}:description"):
                 raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
             number = await self._redis.incr("ucvm:number")
             pipe.multi()
-            pipe.hset(_job(job.id), mapping={"number": number, **write_job(job)})
-            pipe.set(f"job:{job.id}:description", original)
+            pipe.hset(job_key(job.id), mapping={"number": number, **write_job(job)})
+            if original:
+                pipe.set(f"job:{job.id}:description", original)
             pipe.zadd("ucvm:jobs", {job.id: number})
             pipe.zadd(status_key(job.status), {job.id: number})
-            pipe.rpush(QUEUE, job.id)
+            pipe.rpush(queue_of(job), job.id)
             pipe.publish(NOTICES, f"{Kind.JOB} {job.id}")
             return job
 
-        return await self._link.transact((_job(job.id), f"job:{job.id}:description"), work)
+        return await self._link.transact((job_key(job.id), f"job:{job.id}:description"), work)
 
     async def waiting(self) -> int:
         """See `Ledger`."""
-        with self._link.errors():
-            return int(await self._redis.llen(QUEUE))
+        return sum(await self._lengths(QUEUE, OURS))
+
+    async def offers(self, machine_id: str) -> bool:
+        """See `Ledger`."""
+        return any(await self._lengths(QUEUE, *([OURS] if machine_id else [])))
 
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """See `Ledger`."""
@@ -117,11 +134,9 @@ class RedisJobs:
             answer = await self._take(keys=[QUEUE], args=arguments)
         if not answer:
             return None
-        id_, original, flat = answer
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        if fields["description"]:
-            return read_job(id_, fields)
-        return await self._adopt(id_, original, lease.id)
+        id_, flat = answer
+        job = await self._read(id_, dict(zip(flat[::2], flat[1::2], strict=True)))
+        return job if job.description.command else await self._change(id_, _fail)
 
     async def extend(self, id: str, lease: str, *, now: datetime, seconds: float) -> bool:  # noqa: A002 - as the field is called
         """See `Ledger`."""
@@ -144,7 +159,7 @@ class RedisJobs:
         """See `Ledger`."""
         job = await self.job(id)
         # One that waits, but not in the queue, was handed out by an original job manager, which leaves no name.
-        untaken = job is not None and not job.takers and await self._out_of_queue(id)
+        untaken = job is not None and not job.takers and await self._out_of_queue(job)
         return await self._change(id, lambda job: rules.finish(job, result, untaken=untaken))
 
     async def cancel(self, id: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
@@ -164,6 +179,61 @@ class RedisJobs:
             ids = await self._redis.zrangebyscore("ucvm:leases", "-inf", now.timestamp(), start=0, num=EXPIRED)
         return await self._jobs(ids)
 
+    async def ended(self, before: datetime, *, limit: int = 100, offset: int = 0) -> Sequence[Job]:
+        """See `Ledger`."""
+        async with self._link.pipeline() as pipe:
+            for status in ENDS:
+                latest = f"({before.timestamp()}"
+                pipe.zrangebyscore(ended_key(status), "-inf", latest, start=0, num=offset + limit, withscores=True)
+            found = await pipe.execute()
+        ids = [id_ for id_, _ in sorted(chain(*found), key=itemgetter(1))]
+        return await self._jobs(ids[offset : offset + limit])
+
+    async def strayed(self, before: datetime) -> Sequence[Job]:
+        """See `Ledger`; at most 500, those that were submitted first."""
+        with self._link.errors():
+            ids = await self._redis.zrange(status_key(JobStatus.WAITING), 0, PAGE - 1)
+        async with self._link.pipeline() as pipe:
+            for id_ in ids:
+                pipe.lpos(QUEUE, id_)
+                pipe.hgetall(job_key(id_))
+            found = await pipe.execute()
+        out = [(id_, fields) for id_, place, fields in zip(ids, found[::2], found[1::2], strict=True) if place is None]
+        jobs = [await self._read(id_, fields) for id_, fields in out if fields]
+        return [
+            job for job in jobs if job.status is JobStatus.WAITING and job.changed < before and queue_of(job) == QUEUE
+        ]
+
+    async def forget(self, job: Job) -> bool:
+        """See `Ledger`."""
+
+        async def work(pipe: Any) -> bool:
+            fields = await pipe.hgetall(job_key(job.id))
+            now = await self._read(job.id, fields) if fields else None
+            pipe.multi()
+            if now is None or not now.ended or now.submitted != job.submitted:
+                return False
+            # Not what is the original's: if it is there again, somebody has submitted another job of this id.
+            pipe.delete(job_key(job.id))
+            for key in ("ucvm:jobs", status_key(now.status), ended_key(now.status)):
+                pipe.zrem(key, job.id)
+            return True
+
+        return await self._link.transact((job_key(job.id),), work)
+
+    async def uploads(self) -> set[str]:
+        """See `Ledger`."""
+        with self._link.errors():
+            ids = await self._redis.zrange("ucvm:jobs", 0, -1)
+        found: set[str] = set()
+        for begin in range(0, len(ids), PAGE):
+            async with self._link.pipeline() as pipe:
+                for id_ in ids[begin : begin + PAGE]:
+                    pipe.hget(job_key(id_), "description")
+                texts = await pipe.execute()
+            found.update(chain.from_iterable(uploads_of(text) for text in texts if text))
+        return found
+
     async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
         found = await self._jobs([id])
@@ -173,7 +243,7 @@ class RedisJobs:
         """See `Ledger`."""
         key = status_key(status) if status else "ucvm:jobs"
         with self._link.errors():
-            number = await self._redis.hget(_job(before), "number") if before else None
+            number = await self._redis.hget(job_key(before), "number") if before else None
             latest = f"({number}" if number else "+inf"
             ids = await self._redis.zrevrangebyscore(key, latest, "-inf", start=0, num=limit)
         return await self._jobs(ids)
@@ -184,8 +254,8 @@ class RedisJobs:
         async with self._link.pipeline() as pipe:
             for begin in begins:
                 end = f"({begin.timestamp() + seconds}"
-                pipe.zcount(_ended(JobStatus.DONE), begin.timestamp(), end)
-                pipe.zcount(_ended(JobStatus.FAILED), begin.timestamp(), end)
+                pipe.zcount(ended_key(JobStatus.DONE), begin.timestamp(), end)
+                pipe.zcount(ended_key(JobStatus.FAILED), begin.timestamp(), end)
             counts = await pipe.execute()
         pairs = zip(begins, counts[::2], counts[1::2], strict=True)
         return [Throughput(begin=begin, seconds=seconds, done=done, failed=failed) for begin, done, failed in pairs]
@@ -204,80 +274,45 @@ class RedisJobs:
         quiet: bool = False,
     ) -> Job | None:
         async def work(pipe: Any) -> Job | None:
-            fields = await pipe.hgetall(_job(id))
-            before = read_job(id, fields) if fields else None
+            fields = await pipe.hgetall(job_key(id))
+            before = await self._read(id, fields) if fields else None
             job = rule(before) if before else None
             pipe.multi()
             if before and job:
-                _save_job(pipe, before, job, fields["number"])
+                save_job(pipe, before, job, fields["number"])
                 if not quiet:
                     pipe.publish(NOTICES, f"{Kind.JOB} {id}")
             return job
 
-        return await self._link.transact((_job(id),), work)
+        return await self._link.transact((job_key(id),), work)
 
-    async def _adopt(self, id: str, original: str | None, lease: str) -> Job:  # noqa: A002 - as the field is called
-        """Return a job that an original tool has submitted; fail it if it has no description."""
-        description = Description(command="") if original is None else read_original(original)
+    async def _read(self, id: str, fields: dict[str, str]) -> Job:  # noqa: A002 - as the field is called
+        """Return a job; that of an original tool has its description under the original's key until it changes here."""
+        if not fields["description"]:
+            with self._link.errors():
+                original = await self._redis.get(f"job:{id}:description")
+            fields |= {"description": read_original(original or "").model_dump_json()}
+        return read_job(id, fields)
+
+    async def _out_of_queue(self, job: Job) -> bool:
         with self._link.errors():
-            await self._redis.hset(_job(id), "description", description.model_dump_json(exclude_defaults=True))
+            return await self._redis.lpos(queue_of(job), job.id) is None
 
-        def fail(job: Job) -> Job | None:
-            reason = "an original tool has submitted it without a description"
-            return job.model_copy(update={"status": JobStatus.FAILED, "reason": reason})
-
-        job = await self._change(id, fail) if original is None else await self.job(id)
-        if job is None:
-            raise LedgerError("a job is gone", where=f"job {id}")
-        return job
-
-    async def _out_of_queue(self, id: str) -> bool:  # noqa: A002 - as the field is called
-        with self._link.errors():
-            return await self._redis.lpos(QUEUE, id) is None
+    async def _lengths(self, *queues: str) -> list[int]:
+        async with self._link.pipeline() as pipe:
+            for queue in queues:
+                pipe.llen(queue)
+            lengths: list[int] = await pipe.execute()
+        return lengths
 
     async def _jobs(self, ids: Sequence[str]) -> list[Job]:
         async with self._link.pipeline() as pipe:
             for id_ in ids:
-                pipe.hgetall(_job(id_))
+                pipe.hgetall(job_key(id_))
             found = await pipe.execute()
-        return [read_job(id_, fields) for id_, fields in zip(ids, found, strict=True) if fields.get("description")]
+        return [await self._read(id_, fields) for id_, fields in zip(ids, found, strict=True) if fields]
 
 
-def _job(id: str) -> str:  # noqa: A002 - as the field is called
-    return f"ucvm:job:{id}"
-
-
-def status_key(status: JobStatus) -> str:
-    """Return the key of the set of the jobs of a status."""
-    return f"ucvm:jobs:{status}"
-
-
-def _ended(status: JobStatus) -> str:
-    return f"ucvm:ended:{status}"
-
-
-def event_number(stream_id: str) -> int:
-    """Return the number of an entry of a stream: its milliseconds, and up to a thousand in each."""
-    milliseconds, _, place = stream_id.partition("-")
-    return int(milliseconds) * 1000 + int(place or 0)
-
-
-def _save_job(pipe: Any, before: Job, job: Job, number: str) -> None:
-    """Write a job that has changed; one that waits again goes to the head of the queue."""
-    pipe.hset(_job(job.id), mapping=write_job(job))
-    if job.status is JobStatus.RUNNING and job.lease is not None:
-        pipe.zadd("ucvm:leases", {job.id: job.lease.expires.timestamp()})
-        return
-    pipe.zrem("ucvm:leases", job.id)
-    if before.lease is not None:
-        pipe.srem(f"ucvm:holds:{before.lease.machine_id}", job.id)
-    pipe.zrem(status_key(before.status), job.id)
-    pipe.zadd(status_key(job.status), {job.id: number})
-    if job.status is JobStatus.WAITING:
-        pipe.lpush(QUEUE, job.id)
-        return
-    pipe.zadd(_ended(job.status), {job.id: job.changed.timestamp()})
-    # An original job manager that still takes it finds nothing to hand out.
-    pipe.delete(f"job:{job.id}:description")
-    if before.status is JobStatus.WAITING:
-        pipe.lrem(QUEUE, 0, job.id)
+def _fail(job: Job) -> Job:
+    reason = "an original tool has submitted it without a description, or without a command in it"
+    return job.model_copy(update={"status": JobStatus.FAILED, "reason": reason})

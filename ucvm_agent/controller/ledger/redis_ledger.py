@@ -2,7 +2,8 @@
 
 The original's keys are `waiting_jobs`, `job:<id>:description` and `agentseen::<account>`
 (references/copilot-protocol.md, section 4.1): an original tool submits jobs to us, and an original job manager hands
-out ours. All else is below `ucvm:`. A job that an original tool has submitted is known here once it is handed out.
+out ours, but for those that need an agent of ours. All else is below `ucvm:`. A job that an original tool has submitted
+is known here once it is handed out.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from ucvm_agent.controller.ledger import rules
-from ucvm_agent.controller.ledger.base import Admission, Kind
-from ucvm_agent.controller.ledger.redis_jobs import QUEUE, RedisJobs, event_number, status_key
+from ucvm_agent.controller.ledger.base import Admission, Kind, Reception
+from ucvm_agent.controller.ledger.redis_jobs import PAGE, RedisJobs
+from ucvm_agent.controller.ledger.redis_keys import OURS, QUEUE, event_number, status_key
 from ucvm_agent.controller.ledger.redis_link import NOTICES
 from ucvm_agent.controller.ledger.redis_scripts import APPEND
 from ucvm_agent.controller.model import JobStatus, Machine, Summary
@@ -50,20 +52,24 @@ class RedisLedger(RedisJobs):
             name = account.partition("@")[0]
             return Admission(await self._admit(keys=[], args=(name, question, now.timestamp(), cooldown)))
 
-    async def record(self, event: Event, jid: str, *, now: datetime) -> bool:
+    async def record(self, event: Event, jid: str, *, now: datetime) -> Reception:
         """See `Ledger`."""
         known = f"ucvm:event:{event.id}"
 
-        async def work(pipe: Any) -> bool:
+        async def work(pipe: Any) -> Reception:
+            before = _read_machine(await pipe.get(_machine(event.machine_id)))
+            if before is not None and not rules.owns(before, jid):
+                pipe.multi()
+                _save_machine(pipe, before, rules.refuse(before, jid))
+                return Reception.REFUSED
             if await pipe.exists(known):
                 pipe.multi()
-                return False
-            before = _read_machine(await pipe.get(_machine(event.machine_id)))
+                return Reception.KNOWN
             pipe.multi()
             pipe.set(known, "", ex=KNOWN_SECONDS)
             pipe.eval(APPEND, 0, event.machine_id, event.model_dump_json(), KEPT_EVENTS)
             _save_machine(pipe, before, rules.observe(before, event, jid, now=now))
-            return True
+            return Reception.NEW
 
         return await self._link.transact((known, _machine(event.machine_id)), work)
 
@@ -72,10 +78,40 @@ class RedisLedger(RedisJobs):
 
         async def work(pipe: Any) -> None:
             before = _read_machine(await pipe.get(_machine(machine_id)))
+            met = before and rules.meet(before, jid, host, online=online, now=now)
             pipe.multi()
-            _save_machine(pipe, before, rules.meet(before, machine_id, jid, host, online=online, now=now))
+            if met:
+                _save_machine(pipe, before, met)
 
         await self._link.transact((_machine(machine_id),), work)
+
+    async def silent(self, before: datetime) -> Sequence[Machine]:
+        """See `Ledger`."""
+        with self._link.errors():
+            ids = await self._redis.zrangebyscore("ucvm:machines", "-inf", f"({before.timestamp()}")
+        found = [await self._machines(ids[begin : begin + PAGE]) for begin in range(0, len(ids), PAGE)]
+        return [machine for page in found for machine in page if not (machine.online or machine.jobs)]
+
+    async def forget_machine(self, machine_id: str, *, before: datetime) -> bool:
+        """See `Ledger`; in the story of all machines, which is bounded anyway, its last thousand events go."""
+        story = f"ucvm:events:{machine_id}"
+
+        async def work(pipe: Any) -> bool:
+            machine = _read_machine(await pipe.get(_machine(machine_id)))
+            events = [id_ for id_, _ in await pipe.xrange(story)]
+            pipe.multi()
+            if machine is None or machine.seen >= before:
+                return False
+            pipe.delete(_machine(machine_id), story)
+            if events:
+                pipe.xdel("ucvm:events", *events)
+            pipe.zrem("ucvm:machines", machine_id)
+            pipe.srem("ucvm:online", machine_id)
+            if machine.state:
+                pipe.srem(f"ucvm:state:{machine.state}", machine_id)
+            return True
+
+        return await self._link.transact((_machine(machine_id), story), work)
 
     async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
         """See `Ledger`."""
@@ -101,17 +137,18 @@ class RedisLedger(RedisJobs):
         """See `Ledger`."""
         async with self._link.pipeline() as pipe:
             pipe.llen(QUEUE)
+            pipe.llen(OURS)
             for status in JobStatus:
                 pipe.zcard(status_key(status))
             pipe.zcard("ucvm:machines")
             pipe.scard("ucvm:online")
             for state in State:
                 pipe.scard(f"ucvm:state:{state}")
-            waiting, *counts = await pipe.execute()
+            waiting, kept, *counts = await pipe.execute()
         statuses = dict(zip((status.value for status in JobStatus), counts, strict=False))
         machines, online, *states = counts[len(JobStatus) :]
         return Summary(
-            **statuses | {"waiting": waiting},
+            **statuses | {"waiting": waiting + kept},
             machines=machines,
             online=online,
             states={state.value: count for state, count in zip(State, states, strict=True) if count},

@@ -7,13 +7,33 @@ from __future__ import annotations
 
 TAKE = """
 local lease, grant, account, token, now, expires, machine, max_tries = unpack(ARGV)
+
+-- The place of a job in the order of submission; one of an original tool has it once it is at the head.
+local function number_of(id)
+    local number = redis.call('HGET', 'ucvm:job:' .. id, 'number')
+    if not number then
+        if redis.call('HGET', 'ucvm:head', 'id') ~= id then
+            redis.call('HSET', 'ucvm:head', 'id', id, 'number', redis.call('INCR', 'ucvm:number'))
+        end
+        number = redis.call('HGET', 'ucvm:head', 'number')
+    end
+    return tonumber(number)
+end
+
+local function next_id()
+    local any = redis.call('LINDEX', 'waiting_jobs', 0)
+    local ours = machine ~= '' and redis.call('LINDEX', 'ucvm:waiting', 0)
+    if not ours or (any and number_of(any) < number_of(ours)) then return redis.call('LPOP', 'waiting_jobs') end
+    return redis.call('LPOP', 'ucvm:waiting')
+end
+
 while true do
-    local id = redis.call('LPOP', 'waiting_jobs')
+    local id = next_id()
     if not id then return false end
     local key = 'ucvm:job:' .. id
     local status = redis.call('HGET', key, 'status')
     if not status then  -- submitted by an original tool
-        local number = redis.call('INCR', 'ucvm:number')
+        local number = number_of(id)
         redis.call('HSET', key, 'number', number, 'description', '', 'submitted', now, 'tries', 0,
             'max_tries', max_tries, 'result', '', 'reason', '', 'takers', '{}')
         redis.call('ZADD', 'ucvm:jobs', number, id)
@@ -30,7 +50,7 @@ while true do
         redis.call('ZADD', 'ucvm:leases', expires, id)
         if machine ~= '' then redis.call('SADD', 'ucvm:holds:' .. machine, id) end
         redis.call('PUBLISH', 'ucvm:notices', 'job ' .. id)
-        return {id, redis.call('GET', 'job:' .. id .. ':description'), redis.call('HGETALL', key)}
+        return {id, redis.call('HGETALL', key)}
     end
 end
 """

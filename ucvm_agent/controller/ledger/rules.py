@@ -58,13 +58,13 @@ def finish(job: Job, result: Result, *, untaken: bool = False) -> Job | None:
     """Keep the result of a job, if it is of one of its leases and the first.
 
     Arguments:
-        untaken: take it from any account, since somebody else has handed the job out.
+        untaken: take it from any account, since somebody else has handed the job out, and we have not.
     """
     if job.ended:
         return None
     account = bare(result.agent)
     leases = [lease for lease, taker in job.takers.items() if taker == account and result.lease in (lease, "")]
-    if not leases and not untaken:
+    if not leases and (job.takers or not untaken):
         return None
     result = result.model_copy(update={"lease": leases[-1] if leases else ""})
     reason = "" if not result.exit_status else f"its command ended with {describe_status(result.exit_status)}"
@@ -83,6 +83,16 @@ def cancel(job: Job, reason: str, *, now: datetime) -> Job | None:
     )
 
 
+def owns(machine: Machine | None, jid: str) -> bool:
+    """Whether an account may report for a machine: the one that did so first."""
+    return machine is None or bare(machine.jid) in ("", bare(jid))
+
+
+def refuse(machine: Machine, jid: str) -> Machine:
+    """Note that an account has reported for a machine of another one."""
+    return machine.model_copy(update={"refused": machine.refused + 1, "refused_from": jid})
+
+
 def observe(machine: Machine | None, event: Event, jid: str, *, now: datetime) -> Machine:
     """Bring a machine up to date with what it reports; one that is not known is made."""
     machine = machine or Machine(machine_id=event.machine_id, seen=now)
@@ -94,9 +104,10 @@ def observe(machine: Machine | None, event: Event, jid: str, *, now: datetime) -
     return machine.model_copy(update=change)
 
 
-def meet(machine: Machine | None, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> Machine:
-    """Note that a machine has said something, or has gone; one that is not known is made."""
-    machine = machine or Machine(machine_id=machine_id, seen=now)
+def meet(machine: Machine, jid: str, host: str, *, online: bool, now: datetime) -> Machine | None:
+    """Note that a machine has said something, or has gone."""
+    if not owns(machine, jid or machine.jid):
+        return None
     return machine.model_copy(
         update={"jid": jid or machine.jid, "host": host or machine.host, "online": online, "seen": now}
     )

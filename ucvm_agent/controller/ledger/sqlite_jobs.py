@@ -49,6 +49,11 @@ _SAVE = (
     " position = :position, machine_id = :machine_id, expires = :expires, ended = :ended WHERE id = :id"
 )
 
+_UPLOADS = (
+    "SELECT DISTINCT json_extract(value, '$.sha256') FROM jobs, json_each(description, '$.inputs')"
+    " WHERE json_extract(value, '$.url') IS NULL AND json_extract(value, '$.sha256') IS NOT NULL"
+)
+
 Rule = Callable[[Job], Job | None]
 J = TypeVar("J", Job, Job | None)
 
@@ -88,7 +93,7 @@ class SQLiteJobs:
         def work(db: sqlite3.Connection) -> None:
             if db.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone():
                 raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
-            values = {"id": job.id, **write_job(job)}
+            values = {"id": job.id, "ours": job.description.needs_ours, **write_job(job)}
             names = ", ".join(values)
             db.execute(f"INSERT INTO jobs ({names}) VALUES (:{names.replace(', ', ', :')})", values)  # noqa: S608 - names of ours
             db.execute("UPDATE jobs SET position = number WHERE id = ?", (job.id,))
@@ -99,6 +104,10 @@ class SQLiteJobs:
     async def waiting(self) -> int:
         """See `Ledger`."""
         return await self._do(lambda db: count_jobs(db).get(JobStatus.WAITING, 0))
+
+    async def offers(self, machine_id: str) -> bool:
+        """See `Ledger`."""
+        return await self._do(lambda db: db.execute(f"{_JOB} {_next(machine_id)}").fetchone() is not None)
 
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """See `Ledger`."""
@@ -112,7 +121,7 @@ class SQLiteJobs:
         )
 
         def work(db: sqlite3.Connection) -> Job | None:
-            row = db.execute(f"{_JOB} WHERE position IS NOT NULL ORDER BY position LIMIT 1").fetchone()
+            row = db.execute(f"{_JOB} {_next(machine_id)}").fetchone()
             job = row and rules.grant(_job(row), lease, new_token())
             return _save(db, job) if job else None
 
@@ -153,6 +162,26 @@ class SQLiteJobs:
     async def expired(self, *, now: datetime) -> Sequence[Job]:
         """See `Ledger`."""
         return await self._jobs("WHERE expires <= ? ORDER BY expires LIMIT ?", (now.timestamp(), EXPIRED))
+
+    async def ended(self, before: datetime, *, limit: int = 100, offset: int = 0) -> Sequence[Job]:
+        """See `Ledger`."""
+        return await self._jobs(
+            "WHERE ended < ? ORDER BY ended, number LIMIT ? OFFSET ?", (before.timestamp(), limit, offset)
+        )
+
+    async def strayed(self, before: datetime) -> Sequence[Job]:
+        """See `Ledger`; no other job manager can reach this queue."""
+        return []
+
+    async def forget(self, job: Job) -> bool:
+        """See `Ledger`."""
+        statement = "DELETE FROM jobs WHERE id = ? AND submitted = ? AND ended IS NOT NULL"
+        return await self._do(lambda db: db.execute(statement, (job.id, job.submitted.isoformat())).rowcount > 0)
+
+    async def uploads(self) -> set[str]:
+        """See `Ledger`."""
+        rows = await self._do(lambda db: db.execute(_UPLOADS).fetchall())
+        return {row[0] for row in rows}
 
     async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
@@ -211,6 +240,11 @@ class SQLiteJobs:
             if job.lease is not None and job.lease.machine_id:
                 self.on_notice(Notice(Kind.MACHINE, job.lease.machine_id))
         return job
+
+
+def _next(machine_id: str) -> str:
+    """Return what finds the first job of the queue that an agent can run."""
+    return f"WHERE position IS NOT NULL {'' if machine_id else 'AND NOT ours'} ORDER BY position LIMIT 1"
 
 
 def _job(row: tuple[Any, ...]) -> Job:

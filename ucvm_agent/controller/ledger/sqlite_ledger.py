@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ucvm_agent.controller.ledger import rules
-from ucvm_agent.controller.ledger.base import Admission, Kind, Notice
+from ucvm_agent.controller.ledger.base import Admission, Kind, Notice, Reception
 from ucvm_agent.controller.ledger.sqlite_jobs import SQLiteJobs, count_jobs
 from ucvm_agent.controller.model import JobStatus, Machine, Summary
 from ucvm_agent.events import Event
 
 KEPT_EVENTS = 200_000
 """Events that are kept, of all machines together."""
+
+
+_SILENT = (
+    "SELECT document FROM machines WHERE seen < ? AND NOT online"
+    " AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.machine_id = machines.machine_id)"
+)
 
 
 class SQLiteLedger(SQLiteJobs):
@@ -41,37 +47,60 @@ class SQLiteLedger(SQLiteJobs):
 
         return await self._do(work)
 
-    async def record(self, event: Event, jid: str, *, now: datetime) -> bool:
+    async def record(self, event: Event, jid: str, *, now: datetime) -> Reception:
         """See `Ledger`."""
 
-        def work(db: sqlite3.Connection) -> int | None:
+        def work(db: sqlite3.Connection) -> tuple[Reception, int]:
+            machine = _machine(db, event.machine_id)
+            if machine is not None and not rules.owns(machine, jid):
+                _save_machine(db, rules.refuse(machine, jid))
+                return Reception.REFUSED, 0
             cursor = db.execute(
                 "INSERT OR IGNORE INTO events (id, machine_id, document) VALUES (?, ?, ?)",
                 (event.id, event.machine_id, event.model_dump_json()),
             )
             if not cursor.rowcount:
-                return None
+                return Reception.KNOWN, 0
             number = cursor.lastrowid or 0
             db.execute("DELETE FROM events WHERE number <= ?", (number - KEPT_EVENTS,))
-            _save_machine(db, rules.observe(_machine(db, event.machine_id), event, jid, now=now))
-            return number
+            _save_machine(db, rules.observe(machine, event, jid, now=now))
+            return Reception.NEW, number
 
-        number = await self._do(work)
-        if number is None:
-            return False
-        self.on_notice(Notice(Kind.EVENT, str(number)))
-        self.on_notice(Notice(Kind.MACHINE, event.machine_id))
-        return True
+        reception, number = await self._do(work)
+        if reception is Reception.NEW:
+            self.on_notice(Notice(Kind.EVENT, str(number)))
+        if reception is not Reception.KNOWN:
+            self.on_notice(Notice(Kind.MACHINE, event.machine_id))
+        return reception
 
     async def present(self, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> None:
         """See `Ledger`."""
 
         def work(db: sqlite3.Connection) -> None:
             known = _machine(db, machine_id)
-            _save_machine(db, rules.meet(known, machine_id, jid, host, online=online, now=now))
+            met = known and rules.meet(known, jid, host, online=online, now=now)
+            if met:
+                _save_machine(db, met)
 
         await self._do(work)
         self.on_notice(Notice(Kind.MACHINE, machine_id))
+
+    async def silent(self, before: datetime) -> Sequence[Machine]:
+        """See `Ledger`."""
+        rows = await self._do(lambda db: db.execute(_SILENT, (before.timestamp(),)).fetchall())
+        return [Machine.model_validate_json(row[0]) for row in rows]
+
+    async def forget_machine(self, machine_id: str, *, before: datetime) -> bool:
+        """See `Ledger`."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            statement = "DELETE FROM machines WHERE machine_id = ? AND seen < ?"
+            gone = db.execute(statement, (machine_id, before.timestamp())).rowcount > 0
+            if gone:
+                db.execute("DELETE FROM events WHERE machine_id = ?", (machine_id,))
+            return gone
+
+        return await self._do(work)
 
     async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
         """See `Ledger`."""

@@ -58,5 +58,15 @@ LEDGER = Schema(
         ) STRICT;
         CREATE INDEX stories ON events (machine_id, number);
         """,
+        """
+        ALTER TABLE jobs ADD COLUMN ours INTEGER NOT NULL DEFAULT 0;
+        UPDATE jobs SET ours = EXISTS (
+            SELECT 1 FROM json_each(description, '$.inputs') WHERE json_extract(value, '$.url') <> ''
+        );
+        CREATE TRIGGER count_gone AFTER DELETE ON jobs BEGIN
+            UPDATE counts SET jobs = jobs - 1 WHERE status = old.status;
+        END;
+        CREATE INDEX queue_of_originals ON jobs (position) WHERE position IS NOT NULL AND NOT ours;
+        """,
     ),
 )

@@ -56,7 +56,7 @@ class FileRoutes:
 
     async def known(self, asked: Asked[Nothing, Nothing]) -> None:
         """Say whether an input is here already."""
-        if not await asyncio.to_thread(self._files.input(_checksum(asked)).is_file):
+        if not await asyncio.to_thread(self._files.keep_input, _checksum(asked)):
             raise web.HTTPNotFound(reason="was not uploaded")
 
     async def upload(self, asked: Asked[Nothing, Nothing]) -> web.Response:

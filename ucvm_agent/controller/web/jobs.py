@@ -61,6 +61,7 @@ class JobRoutes:
             Operation("POST", jobs, "Submit a job", self.submit, Job, body=Submission, status=HTTPStatus.CREATED),
             Operation("GET", one, "Show a job", self.show, Job),
             Operation("POST", f"{one}/cancel", "End a job", self.cancel, Job, body=Cancellation),
+            Operation("DELETE", one, "Forget a job that has ended", self.forget, status=HTTPStatus.NO_CONTENT),
             Operation("GET", f"{one}/log", "Follow what a job writes", self.log, log, LogQuery),
             Operation("GET", f"{one}/output", "Download its archive", self.output, Content("application/gzip")),
         ]
@@ -86,6 +87,10 @@ class JobRoutes:
         if ended is None:
             raise OrderError("has ended already", where=f"job {job.id}")
         return ended
+
+    async def forget(self, asked: Asked[Nothing, Nothing]) -> None:
+        """Remove a job that has ended, and its files."""
+        await self._controller.forgetting.forget(await self._job(asked["job"]))
 
     async def log(self, asked: Asked[LogQuery, Nothing]) -> web.StreamResponse:
         """Stream what a job writes, until it has ended."""

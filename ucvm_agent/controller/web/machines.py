@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class MachineRoutes:
             Operation(
                 "POST", f"{one}/drain", "Let it finish its jobs", self.drain, Machine, body=Draining, status=later
             ),
+            Operation("DELETE", one, "Forget it and its events", self.forget, status=HTTPStatus.NO_CONTENT),
             Operation("POST", f"{one}/resume", "Let it take jobs again", self.resume, Machine, status=later),
             Operation("POST", f"{one}/push", "Tell it of its context", self.push, Pushed, status=later),
             Operation("POST", f"{one}/rehearse", "Have its context planned", self.rehearse, Plan),
@@ -66,6 +68,12 @@ class MachineRoutes:
         machine = await self._machine(asked["vm"])
         await self._orders.resume(machine.machine_id)
         return machine
+
+    async def forget(self, asked: Asked[Nothing, Nothing]) -> None:
+        """Forget a VM; the next account that reports for it is its own from then on."""
+        machine = await self._machine(asked["vm"])
+        await self._ledger.forget_machine(machine.machine_id, before=datetime.now(UTC))
+        self._contexts.forget(machine.machine_id)
 
     async def push(self, asked: Asked[Nothing, Nothing]) -> Pushed:
         """Tell a VM of the context that it has here."""

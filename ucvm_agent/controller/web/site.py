@@ -15,7 +15,6 @@ from aiohttp import web
 from pydantic import JsonValue, RootModel
 
 from ucvm_agent.controller.archives import Archives
-from ucvm_agent.controller.files import FOLDER, Files
 from ucvm_agent.controller.job_log import JobLog
 from ucvm_agent.controller.submission import Submissions
 from ucvm_agent.controller.web import guard
@@ -68,9 +67,8 @@ async def open_site(controller: Controller) -> AsyncIterator[str]:
     settings = controller.settings
     host, port = _address(settings.http.listen)
     token = await asyncio.to_thread(guard.load_token, settings.token_file)
-    files = Files(settings.state_dir / FOLDER)
-    await asyncio.to_thread(files.open)
-    runner = web.AppRunner(_application(controller, files, token), access_log=None, shutdown_timeout=CLOSE_SECONDS)
+    await asyncio.to_thread(controller.files.open)
+    runner = web.AppRunner(_application(controller, token), access_log=None, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
     try:
         await _listen(runner, host, port)
@@ -106,8 +104,9 @@ def _address(listen: str) -> tuple[str, int]:
     return host, port
 
 
-def operations(controller: Controller, files: Files, streams: Streams) -> list[Operation]:
+def operations(controller: Controller, streams: Streams) -> list[Operation]:
     """Return all that can be asked, the description of it among them."""
+    files = controller.files
     archives = Archives(files, controller.settings.jobs.chirp)
     job_log = JobLog(controller, archives)
 
@@ -124,13 +123,13 @@ def operations(controller: Controller, files: Files, streams: Streams) -> list[O
     return offered
 
 
-def _application(controller: Controller, files: Files, token: str) -> web.Application:
+def _application(controller: Controller, token: str) -> web.Application:
     hosts = guard.Hosts(controller.settings.http.public_url)
     application = web.Application(middlewares=[guard.tell_errors, guard.only_for(hosts)], client_max_size=MAX_BODY)
     streams = Streams()
     application.on_response_prepare.append(guard.dress)
     application.on_shutdown.append(streams.close)
-    for operation in operations(controller, files, streams):
+    for operation in operations(controller, streams):
         ours = operation.access is Access.OPERATOR
         handler = guard.only_with(token, operation.handle) if ours else operation.handle
         application.router.add_route(operation.method, operation.path, handler)

@@ -49,6 +49,7 @@ export function render() {
     ["Status", badge(job.status)],
     ["Phase", job.status === "running" && phase(job.id)],
     ["Command", make("code", {}, [description.command, description.arguments].filter(Boolean).join(" "))],
+    ["Waits for", job.status === "waiting" && description.ours_only && "an agent of ours: others know only Chirp"],
     ["VM", place && (place.machine_id ? name(place.machine_id) : place.host || place.agent)],
     ["Tries", `${job.tries} of ${job.max_tries}`],
     ["Submitted", moment(job.submitted)],
