@@ -105,6 +105,7 @@ async def test_a_job_comes_to_its_limit(site: Infrastructure) -> None:
         job = await becomes(controller, "j", JobStatus.FAILED)
         assert job.result is not None
         assert job.result.exit_status == signal.SIGTERM
+        assert job.reason == "it came to its limit of time; its command ended with signal 15"
     assert site.output("j") == "begun\n"
     assert "ended_by=time" in site.output("j", "resources")
 

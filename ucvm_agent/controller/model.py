@@ -16,6 +16,9 @@ from ucvm_agent.events import State
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
 """An id is also the name of a folder and of a file (references/copilot-protocol.md, section 6.6)."""
 
+REASON_LENGTH = 500
+"""Most characters of a reason that are kept."""
+
 
 def check_id(id: str) -> str:  # noqa: A002 - as the field is called
     """Return the id of a job.
@@ -128,6 +131,7 @@ class Result(Record):
 
     Arguments:
         exit_status, validation_status: raw wait statuses.
+        limit: what the machine says of a limit that ended it; empty if there was none.
         archive: name of the output below the controller's or the Chirp server's folder; empty if there is none.
     """
 
@@ -137,6 +141,7 @@ class Result(Record):
     host: str = ""
     exit_status: int
     validation_status: int | None = None
+    limit: str = Field("", max_length=REASON_LENGTH)
     archive: str = ""
     checksum: str = ""
     seconds: float = 0.0

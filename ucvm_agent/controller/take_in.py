@@ -13,7 +13,7 @@ from ucvm_agent.controller.counters import Count, Counters
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.hand_out import ours
 from ucvm_agent.controller.ledger.base import Ledger
-from ucvm_agent.controller.model import Job, Result, check_id
+from ucvm_agent.controller.model import REASON_LENGTH, Job, Result, check_id
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.copilot.messages import (
     CancelJob,
@@ -201,6 +201,7 @@ def _result(sender: str, message: JobDone) -> Result:
         host=message.agent_host,
         exit_status=int(message.exit_code),
         validation_status=int(message.validate_exit_code) if message.validate_exit_code else None,
+        limit=message.reason[:REASON_LENGTH],
         archive=f"{message.job_id}/{message.job_id}.tgz",
         checksum=message.checksum,
         seconds=_seconds(message, now),

@@ -163,6 +163,7 @@ class JobDone(JobMessage):
     Arguments:
         exit_code, validate_exit_code: raw wait statuses; the second only if there was a validation script.
         checksum: ours; SHA-256 of the archive, in hexadecimal.
+        reason: ours; the limit that ended it, for a person, since a wait status does not tell.
     """
 
     command: Literal["jobDone"] = "jobDone"
@@ -170,6 +171,7 @@ class JobDone(JobMessage):
     exit_code: str = Field(alias="exitCode")
     validate_exit_code: str = Field("", alias="validateExitCode")
     checksum: str = ""
+    reason: str = ""
 
 
 class Redirect(Message):

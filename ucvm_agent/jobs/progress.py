@@ -85,10 +85,11 @@ class Progress:
             exit_code=str(job.exit_status),
             validate_exit_code=validated,
             checksum=checksum,
+            reason=job.reason if job.lease else "",
         )
         with self._store.transaction():
             self._tell(manager, done)
-            self._store.jobs.enter(job, JobPhase.DONE)
+            self._store.jobs.enter(job, JobPhase.DONE, reason=job.reason)
 
     def end(self, phase: JobPhase, reason: str) -> None:
         """End a job without output: its manager is told, and the slot has it no more, both or neither."""

@@ -11,12 +11,9 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
-from ucvm_agent.controller.model import Job, JobStatus, Lease, Machine, Result, describe_status
+from ucvm_agent.controller.model import REASON_LENGTH, Job, JobStatus, Lease, Machine, Result, describe_status
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.events import Event, State, StateChanged
-
-REASON_LENGTH = 500
-"""Most characters of a reason that are kept."""
 
 
 def grant(job: Job, lease: Lease, token: str) -> Job | None:
@@ -68,6 +65,8 @@ def finish(job: Job, result: Result, *, untaken: bool = False) -> Job | None:
         return None
     result = result.model_copy(update={"lease": leases[-1] if leases else ""})
     reason = "" if not result.exit_status else f"its command ended with {describe_status(result.exit_status)}"
+    if result.limit:
+        reason = f"{result.limit}{f'; {reason}' if reason else ''}"[:REASON_LENGTH]
     if not reason and result.validation_status:
         reason = f"its validation ended with {describe_status(result.validation_status)}"
     status = JobStatus.FAILED if reason else JobStatus.DONE
