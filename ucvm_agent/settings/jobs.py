@@ -67,7 +67,7 @@ class Jobs(Section):
     disk_limit: int = Field(20 * 1024**3, ge=0, description="bytes in the folder of a job")
     output_limit: int = Field(64 * 1024**2, ge=1, description="bytes that are kept of each of stdout and stderr")
     archive_limit: int = Field(2 * 1024**3, ge=1, description="bytes of the files that go into a job's archive")
-    secure: Secure = Secure()
+    secure: Secure = Secure.model_construct()
 
 
 def _tokens(items: tuple[str, ...]) -> tuple[str, ...]:

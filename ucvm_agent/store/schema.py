@@ -287,9 +287,10 @@ def _version(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, version: int, schema: Schema) -> None:
-    for number, script in enumerate(schema.migrations[version:], start=version + 1):
+    if missing := schema.migrations[version:]:
+        # All at once, since a first boot waits for each commit to reach the disk.
         # executescript commits by itself first, so the transaction has to be in the script.
         connection.executescript(
-            f"BEGIN IMMEDIATE; {script} PRAGMA application_id={schema.application_id};"
-            f" PRAGMA user_version={number}; COMMIT;"
+            f"BEGIN IMMEDIATE; {' '.join(missing)} PRAGMA application_id={schema.application_id};"
+            f" PRAGMA user_version={len(schema.migrations)}; COMMIT;"
         )

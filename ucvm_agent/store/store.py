@@ -1,4 +1,7 @@
-"""Reading and writing the state of the VM."""
+"""Reading and writing the state of the VM.
+
+What only the daemon needs of a store (letters, pins, jobs) is imported when it is first asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -19,10 +23,12 @@ from ucvm_agent.events import Body, Event, State, StateChanged
 from ucvm_agent.sources.base import Found, Metadata, PersonalityFile
 from ucvm_agent.store.database import Database
 from ucvm_agent.store.events import EventQueue
-from ucvm_agent.store.jobs import JobBook
 from ucvm_agent.store.journal import JournalEntry
-from ucvm_agent.store.letters import LetterQueue
-from ucvm_agent.store.pins import Pins
+
+if TYPE_CHECKING:
+    from ucvm_agent.store.jobs import JobBook
+    from ucvm_agent.store.letters import LetterQueue
+    from ucvm_agent.store.pins import Pins
 
 KEPT_CONTEXTS = 3
 """Contexts that stay: the present one, and those before it for who wants to know what has changed."""
@@ -37,9 +43,6 @@ class Store:
 
     Attributes:
         events: what is to be reported, and how far each controller has been told.
-        letters: messages that are kept until they are acknowledged.
-        pins: the keys by which controllers sign, and what they have signed.
-        jobs: those that the VM has and had.
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
@@ -47,9 +50,6 @@ class Store:
         self.boot_id = boot_id
         self._database = Database(path)
         self.events = EventQueue(self._database, boot_id)
-        self.letters = LetterQueue(self._database, self.events)
-        self.pins = Pins(self._database, self.events)
-        self.jobs = JobBook(self._database, self.events, boot_id)
         with self._database.transaction() as db:
             db.execute("INSERT OR IGNORE INTO machine (only, machine_id) VALUES (1, ?)", (str(uuid.uuid4()),))
             db.execute("INSERT OR IGNORE INTO boots (boot_id, started) VALUES (?, ?)", (boot_id, _now().isoformat()))
@@ -61,6 +61,27 @@ class Store:
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Commit what the block does in this store, all of it or nothing."""
         return self._database.transaction()
+
+    @cached_property
+    def letters(self) -> LetterQueue:
+        """Messages that are kept until they are acknowledged."""
+        from ucvm_agent.store.letters import LetterQueue
+
+        return LetterQueue(self._database, self.events)
+
+    @cached_property
+    def pins(self) -> Pins:
+        """The keys by which controllers sign, and what they have signed."""
+        from ucvm_agent.store.pins import Pins
+
+        return Pins(self._database, self.events)
+
+    @cached_property
+    def jobs(self) -> JobBook:
+        """The jobs that the VM has and had."""
+        from ucvm_agent.store.jobs import JobBook
+
+        return JobBook(self._database, self.events, self.boot_id)
 
     @property
     def machine_id(self) -> str:
