@@ -14,6 +14,7 @@ from tests.controller.ledger.test_ledger import FETCHED, NOW, SCRIPT, later, lea
 from tests.servers.redis import RedisServer
 from ucvm_agent.controller.ledger.fields import read_original, write_original
 from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
+from ucvm_agent.controller.ledger.redis_link import CONNECTIONS
 from ucvm_agent.controller.model import Description, JobStatus, Result
 from ucvm_agent.errors import LedgerError, SettingsError, UsageError
 
@@ -49,6 +50,13 @@ async def ledgers(redis_server: RedisServer) -> AsyncIterator[list[RedisLedger]]
     yield made
     for each in made:
         await each.close()
+
+
+async def test_many_jobs_may_be_submitted_at_the_same_time(ledgers: list[RedisLedger]) -> None:
+    """More than there are connections, which would wait for each other if one submission took two of them."""
+    async with asyncio.timeout(5.0):
+        jobs = await asyncio.gather(*(ledgers[0].submit(DESCRIPTION, now=NOW) for _ in range(3 * CONNECTIONS)))
+    assert await ledgers[0].waiting() == len(jobs)
 
 
 async def test_a_job_of_an_original_tool_is_handed_out(redis: Any, ledgers: list[RedisLedger]) -> None:

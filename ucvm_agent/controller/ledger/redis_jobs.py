@@ -89,7 +89,8 @@ class RedisJobs:
         async def work(pipe: Any) -> Job:
             if await pipe.exists(job_key(job.id), f"job:{job.id}:description"):
                 raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
-            number = await self._redis.incr("ucvm:number")
+            # By the pipeline's connection: those who hold one and want another would wait for each other.
+            number = await pipe.incr("ucvm:number")
             pipe.multi()
             pipe.hset(job_key(job.id), mapping={"number": number, **write_job(job)})
             if original:
