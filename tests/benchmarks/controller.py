@@ -1,11 +1,11 @@
 """How many jobs a second one controller hands out over a real Prosody, and what it costs, by the number of agents.
 
-    python -m tests.benchmarks.controller [--seconds 10] [--agents 1 100 1000]
+    python -m tests.benchmarks.controller [--seconds 10] [--agents 1 100 1000] [--only sqlite redis stand-in]
 
-The controller has one core of its own; Prosody and the agents share the other. `pairs` are those of the original wire
-(want_getJob, have_getJob, getJob, runJob, and an acknowledgement of each); `direct` is what our own agents say
-(getJob, runJob: docs/protocol-jobs.md); `whole` adds jobDone. The counterpart is a bare slixmpp client that answers the
-same questions, signs nothing and keeps nothing. Exit code 1 if a bound is not kept.
+Who answers has one core of its own; Prosody, Redis and the agents share the other, and the table says how busy each of
+them was. `pairs` are those of the original wire (want_getJob, have_getJob, getJob, runJob, and an acknowledgement of
+each); `direct` is what our own agents say (getJob, runJob: docs/protocol-jobs.md); `whole` adds jobDone. Exit code 1 if
+a bound is not kept.
 """
 
 from __future__ import annotations
@@ -19,31 +19,25 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.benchmarks.answering import PASSWORD, Answering, Who, serving
 from tests.benchmarks.installation import REPOSITORY
 from tests.benchmarks.memory import memory_of
 from tests.benchmarks.sessions import Session, log_in
 from tests.servers.prosody import Prosody
-from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
-from ucvm_agent.controller.model import Description
 from ucvm_agent.copilot.stanza import Envelope, bare
 
-CONTROLLER_CORE = 0
 OTHER_CORE = 1
 
 BOUNDS = {"pairs": 320.0, "direct": 800.0}
 """Jobs per second of the controller's processor time; the wall rate shares its second core with all the agents."""
 
-JOBS = 50_000
 TOGETHER = 500
-"""Jobs that are submitted, or sessions that log in, at a time."""
+"""Sessions that log in at a time."""
 WARM_UP_SECONDS = 2.0
-PASSWORD = "pw"
 PATIENCE = 60.0
 EXAMPLE = REPOSITORY / "examples/controller/prosody.cfg.lua"
 JDL = "[ Requirements = true; ]"
@@ -58,16 +52,18 @@ class Result:
 
     Arguments:
         jobs: that were handed out.
-        cpu: seconds of the controller.
-        other: seconds of Prosody and of the agents.
+        answering: processor seconds of who answers.
+        prosody, redis, agents: processor seconds of the others, which share a core.
         turns: seconds of each turn.
         resident: megabytes of the controller at the end.
     """
 
     jobs: int
     seconds: float
-    cpu: float
-    other: float
+    answering: float
+    prosody: float
+    redis: float
+    agents: float
     turns: Sequence[float]
     resident: float
 
@@ -107,65 +103,12 @@ async def take(session: Session, controller: str) -> Envelope:
 TURNS: dict[str, Turn] = {"pairs": pairs, "direct": direct, "whole": whole}
 
 
-# Who answers
-
-
-def configuration(server: Prosody, folder: Path) -> str:
-    """Return the settings of a controller that lets an account ask as often as it likes."""
-    return f"""\
-instance = "bench"
-state_dir = "{folder / "state"}"
-[log]
-format = "json"
-[xmpp]
-jid = "{server.jid("jm")}"
-password = "{PASSWORD}"
-host = "{server.host}"
-port = {server.port}
-ca_file = "{server.ca_file}"
-[jobs]
-cooldown_seconds = 0
-[http]
-listen = ""
-"""
-
-
-async def submit(folder: Path) -> None:
-    """Put jobs into the queue."""
-    ledger = SQLiteLedger(folder / "state" / "ledger.db")
-    await ledger.open()
-    for _ in range(JOBS // TOGETHER):
-        described = Description(command="run.sh", arguments="1 2 3", input_files=("run.sh", "data.root"))
-        await asyncio.gather(*(ledger.submit(described, now=datetime.now(UTC)) for _ in range(TOGETHER)))
-    await ledger.close()
-
-
-@asynccontextmanager
-async def serving(server: Prosody, folder: Path, kind: str) -> AsyncIterator[int]:
-    """Run who answers on a core of its own; yield its process id."""
-    settings = folder / "controller.toml"
-    settings.write_text(configuration(server, folder))
-    if kind == "controller":
-        await submit(folder)
-        module = "from ucvm_agent.controller.cli import main; main()"
-        command = [sys.executable, "-c", module, "serve", "--config", str(settings)]
-    else:
-        command = [sys.executable, "-m", "tests.benchmarks.stand_in", server.jid("jm"), server.host, str(server.port)]
-    with (folder / f"{kind}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            "taskset", "-c", str(CONTROLLER_CORE), *command, cwd=REPOSITORY, stderr=log, stdout=log
-        )
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 # Measuring
 
 
-async def measure(server: Prosody, sessions: Sequence[Session], turn: Turn, process: int, seconds: float) -> Result:
+async def measure(
+    server: Prosody, sessions: Sequence[Session], turn: Turn, answering: Answering, seconds: float
+) -> Result:
     """Let all sessions take turns for so long."""
     controller = f"{server.jid('jm')}/bench"
     turns: list[float] = []
@@ -180,24 +123,36 @@ async def measure(server: Prosody, sessions: Sequence[Session], turn: Turn, proc
     tasks = [asyncio.create_task(work(session)) for session in sessions]
     await asyncio.sleep(WARM_UP_SECONDS)
     turns.clear()
-    others = (os.getpid(), int((server.folder / "prosody.pid").read_text()))
-    before, others_before, started = cpu_of(process), cpu_of(*others), time.perf_counter()
+    prosody = int((server.folder / "prosody.pid").read_text())
+    processes = (answering.process, prosody, answering.redis, os.getpid())
+    before, started = [cpu_of(process) for process in processes], time.perf_counter()
     await asyncio.sleep(seconds)
-    cpu, other, measured = cpu_of(process) - before, cpu_of(*others) - others_before, list(turns)
-    spent = time.perf_counter() - started
+    spent = [cpu_of(process) - earlier for process, earlier in zip(processes, before, strict=True)]
+    result = Result(
+        jobs=len(turns),
+        seconds=time.perf_counter() - started,
+        answering=spent[0],
+        prosody=spent[1],
+        redis=spent[2],
+        agents=spent[3],
+        turns=list(turns),
+        resident=memory_of(answering.process)["Rss"],
+    )
     stopping = True
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*tasks)
-    return Result(len(measured), spent, cpu, other, measured, memory_of(process)["Rss"])
+    return result
 
 
-def cpu_of(*processes: int) -> float:
-    """Return the processor seconds of processes."""
-    stats = (Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in processes)
-    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+def cpu_of(process: int | None) -> float:
+    """Return the processor seconds of a process; 0 where there is none."""
+    if process is None:
+        return 0.0
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def run(kind: str, turn: Turn, agents: int, seconds: float) -> Result:
+async def run(who: Who, turn: Turn, agents: int, seconds: float) -> Result:
     """Measure one kind of turn with so many agents."""
     with tempfile.TemporaryDirectory(prefix="ucvm-benchmark.", dir="/var/tmp") as name:
         folder = Path(name)
@@ -205,7 +160,7 @@ async def run(kind: str, turn: Turn, agents: int, seconds: float) -> Result:
         server = Prosody(folder, dict.fromkeys([*users, "jm"], PASSWORD))
         tune(folder / "prosody.cfg.lua")
         context = ssl.create_default_context(cafile=server.ca_file)
-        async with server, serving(server, folder, kind) as process:
+        async with server, serving(server, folder, who) as answering:
             sessions: list[Session] = []
             for start in range(0, agents, TOGETHER):
                 some = users[start : start + TOGETHER]
@@ -214,7 +169,7 @@ async def run(kind: str, turn: Turn, agents: int, seconds: float) -> Result:
             async with asyncio.timeout(PATIENCE):
                 await reachable(sessions[0], server.jid("jm"))
             try:
-                return await measure(server, sessions, turn, process, seconds)
+                return await measure(server, sessions, turn, answering, seconds)
             finally:
                 for session in sessions:
                     session.close()
@@ -240,20 +195,21 @@ async def reachable(session: Session, account: str) -> None:
             return
 
 
-HEADINGS = ("", "turn", "agents", "jobs/s", "cpu ms", "jobs/cpu s", "other ms", "turn ms", "99%", "MB")
-WIDTHS = (10, 6, 6, 7, 6, 10, 8, 8, 8, 6)
+HEADINGS = ("", "turn", "agents", "jobs/s", "jobs/cpu s", "busy", "prosody", "redis", "agents", "turn ms", "99%", "MB")
+WIDTHS = (8, 6, 6, 6, 10, 5, 7, 5, 6, 7, 7, 5)
 
 
-def show(kind: str, turn: str, agents: int, result: Result) -> bool:
+def show(who: Who, turn: str, agents: int, result: Result) -> bool:
     """Print what came of one run; say whether the bound is kept."""
-    per_core, turns = result.jobs / result.cpu, sorted(result.turns)
+    per_core, turns = result.jobs / result.answering, sorted(result.turns)
+    shares = (result.answering, result.prosody, result.redis, result.agents)
     row(
-        *(kind, turn, agents, f"{result.jobs / result.seconds:.0f}"),
-        *(f"{1000 / per_core:.2f}", f"{per_core:.0f}", f"{1000 * result.other / result.jobs:.2f}"),
-        *(f"{1000 * each:.1f}" for each in (statistics.median(turns), turns[int(len(turns) * 0.99)])),
+        *(who, turn, agents, f"{result.jobs / result.seconds:.0f}", f"{per_core:.0f}"),
+        *(f"{share / result.seconds:.0%}" for share in shares),
+        *(f"{1000 * each:.0f}" for each in (statistics.median(turns), turns[int(len(turns) * 0.99)])),
         f"{result.resident:.1f}",
     )
-    return kind != "controller" or agents == 1 or per_core >= BOUNDS.get(turn, 0.0)
+    return who is Who.STAND_IN or agents == 1 or per_core >= BOUNDS.get(turn, 0.0)
 
 
 def row(*cells: object) -> None:
@@ -266,19 +222,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure how many jobs a second a controller hands out.")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--agents", type=int, nargs="+", default=[1, 100, 1000])
-    parser.add_argument("--only", choices=("controller", "stand-in"), help="leave the other one out")
+    parser.add_argument("--only", nargs="+", type=Who, default=list(Who), help="who answers: sqlite, redis, stand-in")
     parser.add_argument("--turns", nargs="+", choices=TURNS, default=list(TURNS))
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
     row(*HEADINGS)
     kept = True
-    for kind in ("controller", "stand-in"):
+    for who in arguments.only:
         for turn in arguments.turns:
-            if arguments.only not in (None, kind) or (kind, turn) == ("stand-in", "whole"):
+            if (who, turn) == (Who.STAND_IN, "whole"):
                 continue
             for agents in arguments.agents:
-                result = asyncio.run(run(kind, TURNS[turn], agents, arguments.seconds))
-                kept &= show(kind, turn, agents, result)
+                result = asyncio.run(run(who, TURNS[turn], agents, arguments.seconds))
+                kept &= show(who, turn, agents, result)
     return 0 if kept else 1
 
 

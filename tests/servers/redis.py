@@ -26,6 +26,12 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it and return when it answers."""
         self._process = process = await asyncio.create_subprocess_exec(
