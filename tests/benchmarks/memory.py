@@ -20,6 +20,7 @@ BOUND = 50.0
 """Megabytes resident."""
 
 READY_SECONDS = 60.0
+UNIT = REPOSITORY / "deploy/systemd/ucvm-agent.service"
 
 
 async def measure_daemon(agent: Path, folder: Path, idle: float) -> dict[str, float]:
@@ -35,7 +36,9 @@ async def measure_daemon(agent: Path, folder: Path, idle: float) -> dict[str, fl
         settings = folder / "agent.toml"
         settings.write_text(configuration(server, folder))
         daemon = await asyncio.create_subprocess_exec(
-            str(agent), "--config", str(settings), env=without_caches(), stderr=(folder / "agent.log").open("wb")
+            *(str(agent), "--config", str(settings)),
+            env=without_caches() | unit_environment(),
+            stderr=(folder / "agent.log").open("wb"),
         )
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -45,6 +48,12 @@ async def measure_daemon(agent: Path, folder: Path, idle: float) -> dict[str, fl
         finally:
             daemon.terminate()
             await daemon.wait()
+
+
+def unit_environment() -> dict[str, str]:
+    """Return what the daemon's unit adds to its environment on a machine."""
+    lines = UNIT.read_text().splitlines()
+    return dict(line.removeprefix("Environment=").split("=", 1) for line in lines if line.startswith("Environment="))
 
 
 def configuration(server: Prosody, folder: Path) -> str:
