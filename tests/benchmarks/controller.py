@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.benchmarks.answering import PASSWORD, Answering, Who, serving
@@ -38,7 +38,9 @@ BOUNDS = {"pairs": 320.0, "direct": 800.0}
 TOGETHER = 500
 """Sessions that log in at a time."""
 WARM_UP_SECONDS = 2.0
-PATIENCE = 60.0
+PAGES = 20
+"""That are brought to the disk to see how long it takes."""
+PATIENCE = 30.0
 EXAMPLE = REPOSITORY / "examples/controller/prosody.cfg.lua"
 JDL = "[ Requirements = true; ]"
 
@@ -55,7 +57,9 @@ class Result:
         answering: processor seconds of who answers.
         prosody, redis, agents: processor seconds of the others, which share a core.
         turns: seconds of each turn.
+        silent: agents that still had no answer long after the end; the original ones ask again by themselves.
         resident: megabytes of the controller at the end.
+        commit: seconds that the disk takes to keep a page, which each commit to a ledger waits for.
     """
 
     jobs: int
@@ -65,7 +69,9 @@ class Result:
     redis: float
     agents: float
     turns: Sequence[float]
+    silent: int
     resident: float
+    commit: float
 
 
 # What agents say
@@ -136,12 +142,16 @@ async def measure(
         redis=spent[2],
         agents=spent[3],
         turns=list(turns),
+        silent=0,
         resident=memory_of(answering.process)["Rss"],
+        commit=await asyncio.to_thread(commit_of, server.folder),
     )
     stopping = True
-    async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(*tasks)
-    return result
+    ended, silent = await asyncio.wait(tasks, timeout=PATIENCE)
+    for task in silent:
+        task.cancel()
+    await asyncio.gather(*ended)
+    return replace(result, silent=len(silent))
 
 
 def cpu_of(process: int | None) -> float:
@@ -150,6 +160,18 @@ def cpu_of(process: int | None) -> float:
         return 0.0
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def commit_of(folder: Path) -> float:
+    """Return the median seconds of bringing a page to the disk of a folder."""
+    spent = []
+    with (folder / "page").open("wb", buffering=0) as file:
+        for _ in range(PAGES):
+            file.write(bytes(4096))
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            spent.append(time.perf_counter() - started)
+    return statistics.median(spent)
 
 
 async def run(who: Who, turn: Turn, agents: int, seconds: float) -> Result:
@@ -195,8 +217,23 @@ async def reachable(session: Session, account: str) -> None:
             return
 
 
-HEADINGS = ("", "turn", "agents", "jobs/s", "jobs/cpu s", "busy", "prosody", "redis", "agents", "turn ms", "99%", "MB")
-WIDTHS = (8, 6, 6, 6, 10, 5, 7, 5, 6, 7, 7, 5)
+HEADINGS = (
+    "",
+    "turn",
+    "agents",
+    "jobs/s",
+    "jobs/cpu s",
+    "busy",
+    "prosody",
+    "redis",
+    "agents",
+    "turn ms",
+    "99%",
+    "silent",
+    "disk ms",
+    "MB",
+)
+WIDTHS = (8, 6, 6, 6, 10, 5, 7, 5, 6, 7, 7, 6, 7, 5)
 
 
 def show(who: Who, turn: str, agents: int, result: Result) -> bool:
@@ -207,7 +244,7 @@ def show(who: Who, turn: str, agents: int, result: Result) -> bool:
         *(who, turn, agents, f"{result.jobs / result.seconds:.0f}", f"{per_core:.0f}"),
         *(f"{share / result.seconds:.0%}" for share in shares),
         *(f"{1000 * each:.0f}" for each in (statistics.median(turns), turns[int(len(turns) * 0.99)])),
-        f"{result.resident:.1f}",
+        *(result.silent, f"{1000 * result.commit:.1f}", f"{result.resident:.1f}"),
     )
     return who is Who.STAND_IN or agents == 1 or per_core >= BOUNDS.get(turn, 0.0)
 
