@@ -210,7 +210,7 @@ class RedisJobs:
 
         async def work(pipe: Any) -> bool:
             fields = await pipe.hgetall(job_key(job.id))
-            now = await self._read(job.id, fields) if fields else None
+            now = await self._read(job.id, fields, pipe) if fields else None
             pipe.multi()
             if now is None or not now.ended or now.submitted != job.submitted:
                 return False
@@ -276,7 +276,7 @@ class RedisJobs:
     ) -> Job | None:
         async def work(pipe: Any) -> Job | None:
             fields = await pipe.hgetall(job_key(id))
-            before = await self._read(id, fields) if fields else None
+            before = await self._read(id, fields, pipe) if fields else None
             job = rule(before) if before else None
             pipe.multi()
             if before and job:
@@ -287,11 +287,15 @@ class RedisJobs:
 
         return await self._link.transact((job_key(id),), work)
 
-    async def _read(self, id: str, fields: dict[str, str]) -> Job:  # noqa: A002 - as the field is called
-        """Return a job; that of an original tool has its description under the original's key until it changes here."""
+    async def _read(self, id: str, fields: dict[str, str], pipe: Any = None) -> Job:  # noqa: A002 - as the field is called
+        """Return a job; that of an original tool has its description under the original's key until it changes here.
+
+        Arguments:
+            pipe: of the transaction that reads it, whose connection is to be used, as in `submit`.
+        """
         if not fields["description"]:
             with self._link.errors():
-                original = await self._redis.get(f"job:{id}:description")
+                original = await (self._redis if pipe is None else pipe).get(f"job:{id}:description")
             fields |= {"description": read_original(original or "").model_dump_json()}
         return read_job(id, fields)
 
