@@ -68,6 +68,11 @@ async def _inspect(machine: Machine) -> str:
     assert shown.split() == ["overlay", "squashfs", "ext4"]
     waiting = "systemctl start ucvm-contextualized.target; ucvm-agent status --json"
     assert json.loads(await machine.run(waiting))["state"] == "ready"
+    pairing = "ucvm-agent-pair@tty2.service"
+    assert (
+        await machine.run(f"systemctl start {pairing}; systemctl is-active {pairing}; systemctl stop {pairing}")
+        == "active\n"
+    )
     return await machine.run("cat /etc/machine-id")
 
 
