@@ -124,7 +124,6 @@ class Beginning(Record):
         cgroup: of the job, if it has one of its own.
         exposed: why the job has no places of its own for temporary files; empty if it has (`privacy.py`), or if it is
             not another account's anyway.
-        namespace: number of the mount namespace that has those places; 0 if there is none.
     """
 
     name: ClassVar[str] = "beginning"
@@ -133,12 +132,11 @@ class Beginning(Record):
     boot: str = ""
     cgroup: str = ""
     exposed: str = ""
-    namespace: int = 0
 
     @classmethod
-    def of_this_process(cls, cgroup: str, exposed: str, namespace: int) -> Self:
+    def of_this_process(cls, cgroup: str, exposed: str) -> Self:
         """Return the record of the supervisor that this process is."""
-        return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup, exposed, namespace)
+        return cls(os.getpid(), start_time(os.getpid()) or 0, boot_id(), cgroup, exposed)
 
 
 @dataclass(frozen=True)

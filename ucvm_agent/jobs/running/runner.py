@@ -31,6 +31,7 @@ from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.cgroup import Cgroup
 from ucvm_agent.jobs.running.job import WRAPPER, Job
 from ucvm_agent.jobs.running.limits import Limits
+from ucvm_agent.jobs.running.privacy import FOLDER
 from ucvm_agent.jobs.running.record import (
     MAX_REASON,
     Beginning,
@@ -198,7 +199,7 @@ def _ending(control: Path, beginning: Beginning) -> Ending:
         cgroup.wait_empty(END_SECONDS)
         cgroup.remove()
     if (order := Order.read(control)) is not None:
-        kill_strays(order.folder, order.account.uid, beginning.namespace)
+        kill_strays(order.folder, control / FOLDER)
     return Lost("its supervisor was killed", began=True)
 
 

@@ -23,7 +23,7 @@ from ucvm_agent.jobs.running.phase import UNSTARTABLE, Phase, Result
 from ucvm_agent.jobs.running.privacy import make_private
 from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, Validation
 from ucvm_agent.jobs.running.signals import Signals
-from ucvm_agent.jobs.running.tree import Tree, mount_namespace
+from ucvm_agent.jobs.running.tree import Tree
 
 LOG = "log"
 """File in the folder of control for what should not happen."""
@@ -40,12 +40,9 @@ def main(control: Path) -> None:
     control_process(PR_SET_CHILD_SUBREAPER, 1)
     Outcome.keep_room(control)
     cgroup = Cgroup.make(order.unit, order.limits)
-    exposed, namespace = "", 0
-    if order.account.other:
-        exposed = make_private(control, order.limits.memory)
-        namespace = 0 if exposed else mount_namespace()
+    exposed = make_private(control, order.limits.memory) if order.account.other else ""
     path = str(cgroup.path) if cgroup else ""
-    if not Beginning.of_this_process(path, exposed, namespace).write_once(control):
+    if not Beginning.of_this_process(path, exposed).write_once(control):
         if cgroup:
             cgroup.remove()
         sys.exit("the job was given up already")

@@ -80,23 +80,22 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
-def kill_strays(home: str, uid: int, namespace: int) -> None:
+def kill_strays(home: str, temporary: Path) -> None:
     """Kill what is left of a job whose supervisor is no more, where its cgroup does not do so.
 
-    A process can change its environment, but hardly leave the mount namespace of its job.
+    A process can change its environment, but not what its job has in the place of /tmp. The number of a namespace would
+    not tell: the kernel gives it to another one at once.
 
     Arguments:
         home: with which the job was started.
-        uid: of its account.
-        namespace: number of its mount namespace; 0 = it had none of its own.
+        temporary: its folder of places for temporary files (`privacy.py`).
     """
     ended = []
     mark = b"HOME=%s" % os.fsencode(home)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                inside = namespace and entry.stat().st_uid == uid and mount_namespace(entry.name) == namespace
-                if inside or mark in (entry / "environ").read_bytes().split(b"\0"):
+                if mark in (entry / "environ").read_bytes().split(b"\0") or _has(entry, temporary / "tmp"):
                     ended.append(os.pidfd_open(int(entry.name)))
                     os.kill(int(entry.name), signal.SIGKILL)
     for descriptor in ended:
@@ -104,13 +103,11 @@ def kill_strays(home: str, uid: int, namespace: int) -> None:
         os.close(descriptor)
 
 
-def mount_namespace(process: str = "self") -> int:
-    """Return the number of a process's mount namespace (namespaces(7)).
-
-    Raises:
-        OSError: there is no such process, or it is somebody else's.
-    """
-    return Path("/proc", process, "ns/mnt").stat().st_ino
+def _has(process: Path, place: Path) -> bool:
+    """Whether the process, beneath /proc, has this folder as its /tmp."""
+    with suppress(FileNotFoundError):
+        return (process / "root/tmp").samefile(place)
+    return False
 
 
 def tasks_of(uid: int) -> int:
