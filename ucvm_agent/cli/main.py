@@ -1,4 +1,4 @@
-"""The command line. Only this module turns errors into exit codes, and exits.
+"""The command line. Only this module exits.
 
 Exit codes:
     0  fine
@@ -20,10 +20,7 @@ from typing import NoReturn
 
 from ucvm_agent.cli.commands import daemon, dry_run
 from ucvm_agent.cli.parser import parser
-from ucvm_agent.errors import UcvmError, ours
-
-INTERRUPTED = 130
-"""Exit code after ^C, as shells have it."""
+from ucvm_agent.process.exits import exit_code
 
 
 def main() -> NoReturn:
@@ -33,21 +30,7 @@ def main() -> NoReturn:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     arguments = parser().parse_args()
     command = dry_run if "dry_run" in arguments else arguments.command
-    try:
-        code = command(arguments)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough; keep the interpreter from flushing again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (UcvmError, BaseExceptionGroup) as error:
-        reason = ours(error)
-        if reason is None:
-            raise
-        print(f"ucvm-agent: {reason}", file=sys.stderr)
-        code = reason.exit_code
+    code = exit_code("ucvm-agent", lambda: command(arguments))
     if command is daemon:
         sys.exit(code)
     # Nothing is open any more; clearing the interpreter away would take a twentieth of the whole run.

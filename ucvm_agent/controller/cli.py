@@ -1,5 +1,5 @@
 """The command line of the controller. Only this module and `commands.py` with `submitting.py` print, and only this
-one turns errors into exit codes, and exits.
+one exits.
 
 The exit codes are those of `ucvm_agent/cli/main.py`.
 """
@@ -15,34 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ucvm_agent import __version__
-from ucvm_agent.errors import UcvmError, ours
+from ucvm_agent.process.exits import exit_code
 
 if TYPE_CHECKING:
     from ucvm_agent.controller.settings import Settings
     from ucvm_agent.settings.layers import Effective
 
-INTERRUPTED = 130
-"""Exit code after ^C, as shells have it."""
-
 
 def main() -> NoReturn:
     """Run the program; the console script `ucvm-controller`."""
     arguments = parser().parse_args()
-    try:
-        code = arguments.command(arguments)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (UcvmError, BaseExceptionGroup) as error:
-        reason = ours(error)
-        if reason is None:
-            raise
-        print(f"ucvm-controller: {reason}", file=sys.stderr)
-        code = reason.exit_code
-    sys.exit(code)
+    sys.exit(exit_code("ucvm-controller", lambda: arguments.command(arguments)))
 
 
 def parser() -> argparse.ArgumentParser:
