@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import tarfile
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.daemon.running import Daemon
-from tests.jobs.open_folder import make_open_folder
+from tests.jobs.open_folder import make_open_folder, remove_open_folder
 from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
@@ -72,7 +71,7 @@ class Infrastructure:
                     made.configure(name)
                 yield made
         finally:
-            shutil.rmtree(folder)
+            remove_open_folder(folder)
 
     def configure(self, name: str, **jobs: object) -> None:
         """Write the settings of an agent.

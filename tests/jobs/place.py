@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.jobs.open_folder import make_open_folder
+from tests.jobs.open_folder import make_open_folder, remove_open_folder
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.job import Job
 from ucvm_agent.jobs.running.limits import Limits
@@ -61,7 +60,7 @@ class Place:
 
     def remove(self) -> None:
         """Remove the place."""
-        shutil.rmtree(self.root)
+        remove_open_folder(self.root)
 
 
 async def reach(gate: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.daemon.running import Controller, Daemon
-from tests.jobs.open_folder import make_open_folder
+from tests.jobs.open_folder import make_open_folder, remove_open_folder
 from tests.servers.chirp import Chirp
 from tests.servers.manager import PASSWORD, Manager
 from tests.servers.prosody import Prosody
@@ -66,7 +65,7 @@ class Site:
                 site.configure()
                 yield site
         finally:
-            shutil.rmtree(folder)
+            remove_open_folder(folder)
 
     def configure(
         self,
