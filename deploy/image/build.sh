@@ -4,6 +4,8 @@
 #   vmlinuz        the kernel of Debian's linux-image-cloud-amd64
 #   initrd.img     the initial RAM disk with ucvm-agent's bootloader (deploy/initramfs)
 #   root.squashfs  Debian with the agent, which stands in for a snapshot of CernVM-FS
+#   ucvm-controller.deb
+#                  what makes such a machine a controller as well
 #
 # Needs root on Debian 12, mmdebstrap, squashfs-tools, and what deploy/packaging/build.sh needs for a Debian package. What
 # is made is kept by content in ~/.cache/ucvm-agent (XDG_CACHE_HOME); without FOLDER, the last line printed is where.
@@ -39,6 +41,7 @@ make_image() {
   mkdir -p "$root/cvmfs"
   cp -r deploy/image/root/. "$root"
   cp "$package"/ucvm-agent_*.deb "$root/tmp/agent.deb"
+  cp "$package"/ucvm-controller_*.deb "$1/ucvm-controller.deb"
   in_image dpkg --install --force-unsafe-io /tmp/agent.deb >&2
   cp -r "$root/usr/share/ucvm-agent/initramfs/." "$root/etc/initramfs-tools"
   : >"$root/etc/machine-id"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,9 @@ from ucvm_agent.errors import BootError
 
 SERVERS = ("hepvm.cern.ch",)
 PROXY = "auto;DIRECT"
+SITE_PACS = ("http://grid-wpad/wpad.dat", "http://wpad/wpad.dat")
+CERNVM_PACS = ("http://cernvm-wpad.cern.ch/wpad.dat", "http://cernvm-wpad.fnal.gov/wpad.dat")
+"""Where `auto` learns of proxies: from the site, or else of CernVM's servers, of which machines take turns."""
 MAPS = ("aux/uid_map", "aux/gid_map")
 """Numbers of accounts that the client shows as others (section 7 there)."""
 KEPT = (*MAPS, SNAPSHOT, FORCED)
@@ -73,7 +77,7 @@ def render(repository: str, wishes: Wishes, chosen: Snapshot, scratch: Path, meg
         "CVMFS_QUOTA_LIMIT": _QUOTA if megabytes > _LARGE else megabytes // 2,
         "CVMFS_SERVER_URL": urls,
         "CVMFS_HTTP_PROXY": wishes.proxy or PROXY,
-        "CVMFS_PAC_URLS": wishes.pac_urls,
+        "CVMFS_PAC_URLS": wishes.pac_urls or ";".join((*SITE_PACS, *random.sample(CERNVM_PACS, 2))),
         "CVMFS_KEYS_DIR": f"/etc/cvmfs/keys/{repository}",
         "CVMFS_CHECK_PERMISSIONS": "yes",
         "CVMFS_IGNORE_SIGNATURE": "no",
