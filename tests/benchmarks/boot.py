@@ -34,7 +34,7 @@ runcmd: [echo told > /srv/ran]
 VARIANTS = {
     "plain": ("agent", "ucvm=off", r"login:"),
     "agent": ("agent", "", r"ucvm-agent\[\d+\]: ready since"),
-    "cloud-init": ("cloud-init", "ucvm=off ds=ec2", r"Cloud-init v\S+ finished"),
+    "cloud-init": ("cloud-init", "ucvm=off ci.ds=Ec2", r"Cloud-init v\S+ finished"),
 }
 """What is in the image, the kernel's parameters, and what the console says at the end."""
 

@@ -22,7 +22,8 @@ PATIENCE = 300.0
 _GUEST = "169.254.0.15"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 LAYER = "/dev/disk/by-id/virtio-ucvm-layer"
-EC2 = "type=1,manufacturer=Amazon EC2,uuid=ec2d3e4f-0001-4000-8000-000000000001"
+_EC2 = "ec2d3e4f-0001-4000-8000-000000000001"
+EC2 = f"type=1,manufacturer=Amazon EC2,uuid={_EC2},serial={_EC2}"
 """Firmware of a machine of Amazon (references/clouds.md, section 1)."""
 
 
