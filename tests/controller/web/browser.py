@@ -6,11 +6,13 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
@@ -66,11 +68,12 @@ class Browser:
     async def click(self, selector: str) -> None:
         """Click on an element, as a person would who has scrolled to it."""
         await self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
-        await asyncio.to_thread(lambda: self._driver.find_element("css selector", selector).click())
+        await asyncio.to_thread(self._click, selector)
 
     async def press(self, selector: str, keys: str) -> None:
-        """Press keys in an element."""
-        await asyncio.to_thread(lambda: self._driver.find_element("css selector", selector).send_keys(keys))
+        """Go to an element, and press keys there."""
+        await self.run(f"document.querySelector({json.dumps(selector)}).focus()")
+        await asyncio.to_thread(ActionChains(self._driver).send_keys(keys).perform)
 
     async def size(self, width: int, height: int, *, dark: bool = False) -> None:
         """Be a screen of this size, in CSS pixels."""
@@ -97,6 +100,11 @@ class Browser:
         """Return what the console says since the last time, without what is only noted."""
         entries = await asyncio.to_thread(self._driver.get_log, "browser")
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
+
+    def _click(self, selector: str) -> None:
+        while True:
+            with suppress(StaleElementReferenceException):  # the page has drawn it anew between the two steps
+                return self._driver.find_element("css selector", selector).click()
 
     async def _command(self, name: str, arguments: dict[str, Any]) -> Any:
         return await asyncio.to_thread(self._driver.execute_cdp_cmd, name, arguments)

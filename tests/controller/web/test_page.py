@@ -240,12 +240,14 @@ async def test_a_wrong_token_opens_nothing(api: Api, browser: Browser) -> None:
     assert all("401" in entry for entry in await browser.complaints())
 
 
-async def test_a_job_is_opened_and_closed_by_keyboard(api: Api, browser: Browser) -> None:
-    """The focus comes back to where it was."""
+async def test_a_job_is_opened_and_closed_by_keyboard(api: Api, manager: Controller, browser: Browser) -> None:
+    """The focus comes back to where it was, although the job has changed meanwhile."""
     await submit(api, id="j")
     await browser.open(api.url, api.token)
-    await browser.press("#jobs [data-job=j]", "\n")
+    await browser.press("#jobs [data-job=j]", "\ue007")  # Enter
     await browser.shows("#tailing", "has not begun")
+    await take(manager)
+    await browser.shows("#jobs tbody tr", "running")
     await browser.press("#job-title", "\ue00c")  # Escape
     await browser.until("document.querySelector('#job').hidden")
     assert await browser.run("return document.activeElement.dataset.job") == "j"

@@ -149,7 +149,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-job]");
   if (button) job.open(button.dataset.job, button).catch(() => {});
 });
-setInterval(tick, MOMENT);
+setInterval(() => tick(), MOMENT);
 setInterval(() => { if ($("#link").dataset.state === "live") count(); }, MOMENT);
 if (token.get()) enter();
 else ask();

@@ -16,6 +16,7 @@ export function make(tag, properties = {}, ...children) {
 
 /** Show these elements; those that are there already and equal stay, and with them focus and selection. */
 export function show(parent, elements) {
+  tick(parent); // a row that is only older is an equal one
   const key = (element, index) => element.dataset.key ?? String(index);
   const there = new Map([...parent.children].map((child, index) => [key(child, index), child]));
   const wanted = elements.map((element, index) => {
@@ -52,8 +53,8 @@ export function since(iso) {
   return iso ? make("time", { datetime: iso, title: moment(iso) }, ago(iso)) : "";
 }
 
-export function tick() {
-  for (const element of document.querySelectorAll("time[title]")) element.textContent = ago(element.dateTime);
+export function tick(within = document) {
+  for (const element of within.querySelectorAll("time[title]")) element.textContent = ago(element.dateTime);
 }
 
 /** A state or status, told by its word; the colour only helps. */

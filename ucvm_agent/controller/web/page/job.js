@@ -25,9 +25,10 @@ export async function open(id, from) {
 
 export function close() {
   tail?.abort();
+  const again = job && $(`[data-job="${CSS.escape(job.id)}"]`); // what opened it may have been drawn anew
   job = tail = null;
   $("#job").hidden = true;
-  if (opener?.isConnected) opener.focus({ preventScroll: true });
+  (opener?.isConnected ? opener : again)?.focus({ preventScroll: true });
 }
 
 /** Take the job as it is now; when it begins, so does its output. */
