@@ -14,6 +14,7 @@ import pytest
 
 from tests.daemon.running import Controller, Daemon
 from tests.servers.imds import Imds
+from tests.servers.ports import LOOPBACK, free_port
 from ucvm_agent.events import ActionEnded, Note
 
 CONTEXT = b"""\
@@ -151,9 +152,7 @@ async def test_no_source(controller: Controller, daemon: Daemon, tmp_path: Path)
 
 async def test_what_is_waited_for_is_told_once(controller: Controller, daemon: Daemon) -> None:
     """While no source answers, the controller hears each reason, but not at every try."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    dark = {"endpoints": [f"http://127.0.0.1:{port}"]}
+    dark = {"endpoints": [f"http://{LOOPBACK}:{free_port()}"]}
     daemon.configure(controller, sources={"names": ["ec2"], "deadline": 2.5}, **{"sources.ec2": dark})
     await daemon.start()
     await controller.state("degraded")

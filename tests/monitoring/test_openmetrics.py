@@ -12,18 +12,14 @@ from prometheus_client.samples import Sample
 
 from tests.daemon.running import PATIENCE
 from tests.operators.site import Site
+from tests.servers.ports import LOOPBACK, free_port
 from ucvm_agent import __version__
-
-LOOPBACK = "127.0.0.1"
 
 
 @pytest.fixture
 def port() -> int:
     """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        number: int = probe.getsockname()[1]
-        return number
+    return free_port()
 
 
 async def fetch(port: int) -> tuple[dict[str, list[Sample]], str]:

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from pathlib import Path
 from types import TracebackType
+
+from tests.servers.ports import free_port
 
 READY_SECONDS = 20.0
 RIGHTS = "hostname:localhost rwlda\naddress:127.0.0.1 rwlda\n"
@@ -28,7 +29,7 @@ class Chirp:
 
     def __init__(self, folder: Path, auth: tuple[str, ...] = ("address", "hostname")) -> None:
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.root = folder / "chirp"
         self.log_file = folder / "chirp.log"
         self._folder = folder
@@ -104,10 +105,3 @@ class Chirp:
                     listening.set_result(None)
         if not listening.done():
             listening.set_exception(RuntimeError(f"chirp_server did not start: {self.log_text()[-2000:]}"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

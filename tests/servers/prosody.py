@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import trustme
+
+from tests.servers.ports import free_port
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -63,7 +64,7 @@ class Prosody:
         self.folder = folder
         self.domain = domain
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.ca_file = folder / "ca.pem"
         self.log_file = folder / "prosody.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -128,7 +129,7 @@ class Prosody:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        await self.kill()  # in good order it would wait for clients that have gone
 
     def _prepare(self, accounts: Mapping[str, str], certified: str, tls: bool) -> None:
         data = self.folder / "data" / self.domain.replace(".", "%2e") / "accounts"
@@ -170,13 +171,6 @@ class Prosody:
             process.kill()
             await process.wait()
         await reader
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def _serve(folder: Path, accounts: Mapping[str, str], domain: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.ports import LOOPBACK, free_port
+
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +29,7 @@ def black_hole() -> Iterator[str]:
 @pytest.fixture
 def dead_end() -> str:
     """The URL of a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+    return f"http://{LOOPBACK}:{free_port()}"
 
 
 @pytest.fixture

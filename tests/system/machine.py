@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.servers.ports import free_port
 
 PATIENCE = 300.0
 """Seconds for anything that a machine does; emulated on two busy cores, one takes a minute and more to boot."""
@@ -60,7 +61,7 @@ class Machine:
         self.log = folder / f"{name}.log"
         self._hardware = hardware
         self._monitor = folder / f"{name}.qmp"
-        self._ssh_port = _free_port()
+        self._ssh_port = free_port()
         self._said = ""
         self._more = asyncio.Condition()
 
@@ -197,10 +198,3 @@ def _disk(name: str, path: Path, *, read_only: bool) -> list[str]:
     mode = "on" if read_only else "off"
     drive = f"file={path},format=raw,if=none,id={name},readonly={mode}"
     return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial=ucvm-{name}"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import aiohttp
 from jsonschema import Draft202012Validator
 
+from tests.servers.ports import LOOPBACK, free_port
 from ucvm_agent.controller.controller import Controller, open_controller
 from ucvm_agent.controller.settings import Settings
 
@@ -137,9 +137,7 @@ async def lonely_controller(folder: Path, **http: Any) -> AsyncIterator[Controll
 
 def free_address() -> str:
     """Return an address that can be listened to, for a site that goes and comes back."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"{LOOPBACK}:{free_port()}"
 
 
 def operations(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
