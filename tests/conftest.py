@@ -8,9 +8,15 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.daemon.running import Controller, Daemon
+
+if hypothesis.settings.get_current_profile_name() == "default":
+    # As Hypothesis has it in CI: how long an example takes tells only how busy the machine is.
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("busy")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

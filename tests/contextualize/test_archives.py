@@ -257,7 +257,7 @@ def test_a_header_that_lies_about_its_size_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("form", [*COMPRESSIONS, "zip"])
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8))
 def test_no_damage_makes_the_reader_fail_otherwise(form: str, damage: list[tuple[float, int]]) -> None:
     """An archive with any bytes changed is read or refused, and what is read stays inside."""
@@ -275,7 +275,7 @@ def test_no_damage_makes_the_reader_fail_otherwise(form: str, damage: list[tuple
 
 
 @as_root
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     contents=st.dictionaries(
         st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join), st.binary(max_size=600), max_size=6

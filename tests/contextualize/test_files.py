@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resource
@@ -269,7 +269,6 @@ def test_beneath_a_root_its_own_program_is_asked_if_there_is_one(tmp_path: Path)
 modes = st.integers(0, 0o7777)
 
 
-@settings(deadline=None)
 @given(
     content=st.binary(max_size=300) | st.text(max_size=300).map(str.encode),
     before=st.none() | st.binary(max_size=300) | st.text(max_size=300).map(str.encode),

@@ -95,7 +95,7 @@ def grow(root: Path, tree: list[tuple[str, str | None]]) -> None:
                 place.write_text("old")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(tree=trees, path=paths)
 def test_a_path_leads_where_it_leads_in_a_chroot(ask: Ask, tree: list[tuple[str, str | None]], path: str) -> None:
     """Links, absolute or upwards, dangling or in a loop, lead to the same inode as after chroot(2)."""
@@ -115,7 +115,7 @@ def test_a_path_leads_where_it_leads_in_a_chroot(ask: Ask, tree: list[tuple[str,
             assert RootFS(root).real(path) == root / real.lstrip("/")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(tree=trees, path=paths)
 def test_what_is_written_is_read_at_that_path_in_a_chroot(
     ask: Ask, tree: list[tuple[str, str | None]], path: str

@@ -10,7 +10,7 @@ import sys
 from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.userdata.conftest import Decode, findings, values
@@ -192,7 +192,7 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(user=DOCUMENTS, vendor=st.none() | TEXTS, said=st.booleans())
 @example(user=b"Content-Type: text/x-shellscript\n  - x\nMIME-Version: 1.0", vendor=None, said=False)
 def test_nothing_makes_it_fail_otherwise(user: bytes, vendor: bytes | None, said: bool) -> None:

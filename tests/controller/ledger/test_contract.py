@@ -270,7 +270,6 @@ def test_a_ledger_keeps_its_contract(kind: str, tmp_path: Path) -> None:
             settings=settings(
                 max_examples=60,
                 stateful_step_count=30,
-                deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
             ),
         )

@@ -86,7 +86,7 @@ pieces = st.one_of(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(assignments=st.lists(st.tuples(st.sampled_from(NAMES), st.lists(pieces, max_size=8).map("".join)), max_size=4))
 def test_a_shell_reads_the_same(shell: str, tmp_path: Path, assignments: list[tuple[str, str]]) -> None:
     """Whatever is not refused means to a real shell what it means here."""

@@ -166,7 +166,7 @@ def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return image.read_bytes().rstrip(b"\0")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_volume_raises_nothing_but_errors_of_ours(sound: bytes, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bytes of it are changed, and wherever it is cut off, reading ends."""
