@@ -108,14 +108,14 @@ async def test_an_uploaded_input_is_fetched_by_chirp_where_we_cannot_be_reached(
 
 async def test_a_silent_machine_loses_its_job(prosody: Prosody, run_controller: Make) -> None:
     """Once its lease has run out; as long as it says that the job is alive, it keeps it."""
-    jobs = {"lease_seconds": 0.8, "max_tries": 2}
+    jobs = {"lease_seconds": 1.0, "max_tries": 2}
     async with run_controller(jobs=jobs) as controller, peer(prosody, "agent1") as agent:
         manager = f"{prosody.jid('jm')}/alpha"
         await controller.submit(SCRIPT, "j")
         run = await take(agent, manager)
-        for _ in range(6):
+        for _ in range(15):
             await agent.confirmed(agent.say(manager, JobState(job_id="j", lease=run.lease, state="running")))
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
         job = await controller.ledger.job("j")
         assert job is not None
         assert (job.status, job.tries) == (JobStatus.RUNNING, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sqlite3
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.computing.infrastructure import processes
 from tests.daemon.running import PATIENCE, Controller, Daemon
 from tests.servers.controller import Controller as XmppController
 from tests.servers.imds import Imds
@@ -103,8 +103,7 @@ def assert_tidy(root: Path) -> None:
     kept = {path.name.partition("-")[0] for path in (state / "runs").iterdir()}
     assert len(kept - interrupted) == SCRIPTS
     assert {path.name.partition("-")[0] for path in (root / "run/ucvm-agent/scripts").iterdir()} <= interrupted
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not [command for command in commands if os.fsencode(root) in command]
+    assert processes(root) == {}
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Place:
         """Make a place with a number of its own."""
         root = make_open_folder("jobs")
         own = Account("me", os.geteuid(), os.getegid())
-        number = 100_000 + os.getpid() % 50_000
+        number = 100_000 + 2 * (os.getpid() % 25_000)  # and the next one, for a job that has another account
         account = own if os.geteuid() else Account("job", number, number)
         return cls(root, account, Workdir(root / "work"))
 

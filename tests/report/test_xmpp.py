@@ -179,13 +179,15 @@ async def test_the_server_s_word_is_enough_without_receipts(store: Store, prosod
 async def test_an_unknown_controller_is_a_reason_and_not_the_end(store: Store, prosody: Prosody) -> None:
     """The server's error is told; the event waits for somebody to mend the settings."""
     agent = Agent(store, prosody, controllers="nobody")
-    async with agent.running() as outbox:
-        store.events.emit(Note(message="x"))
-        assert not await outbox.drain(1)
-        event = store.events.next_event(agent.reporters[0].name)
-        assert event is not None
+    (reporter,) = agent.reporters
+    ear = Ear()
+    agent.connection.listen(ear)
+    async with agent.running():
+        event = store.events.emit(Note(message="x"))
+        await ear.next("started")
         with pytest.raises(DeliveryDelayed, match="cannot be reached: service-unavailable"):
-            await agent.reporters[0].send(event)
+            await reporter.send(event)
+        assert store.events.next_event(reporter.name) == event
 
 
 async def test_only_the_controller_s_account_confirms(store: Store, prosody: Prosody) -> None:

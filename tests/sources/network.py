@@ -27,6 +27,9 @@ GATEWAY = "10.0.0.254"
 
 REPOSITORY = Path(__file__).parents[2]
 
+_WITHOUT_DISKS = 'mount -t tmpfs none /sys/class/block && exec "$@"'
+"""`ip netns exec` has mounts of its own. Those of this machine may be the volumes of another test."""
+
 
 class Network:
     """The two namespaces; needs root.
@@ -121,7 +124,7 @@ class Network:
     def run(self, *command: str | Path, environment: Mapping[str, str] | None = None, seconds: float = 60.0) -> str:
         """Run a command in the VM, and return what it prints; without an environment it finds this checkout."""
         result = subprocess.run(
-            ["ip", "netns", "exec", self.vm, *command],
+            ["ip", "netns", "exec", self.vm, "sh", "-c", _WITHOUT_DISKS, "sh", *command],
             cwd=REPOSITORY if environment is None else "/",
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)} if environment is None else environment,
             capture_output=True,

@@ -129,7 +129,7 @@ def test_where_all_is_dark_the_deadline_is_kept(
 ) -> None:
     """Also in the middle of a round, and each source is named with its reason."""
     [run] = race(network, sources, root=leases, deadline=2.5, rounds=1)
-    assert 2.5 <= run["seconds"] <= 3.5
+    assert 2.5 <= run["seconds"] < 5  # a question that nobody ends takes ten
     assert [name for name in asked if f" {name}: " not in run["reason"]] == []
 
 

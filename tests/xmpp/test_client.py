@@ -225,12 +225,15 @@ async def test_a_stranger_may_not_watch(connect: Connect, prosody: Prosody) -> N
         assert await asyncio.wait_for(stranger.presences.get(), 10) == ("unavailable", "")
 
 
-async def test_the_end_is_orderly_and_quick(connect: Connect, prosody: Prosody) -> None:
-    """Cancelled, it closes the stream, so that the server keeps no session for it."""
+async def test_the_end_is_orderly_and_quick(
+    connect: Connect, prosody: Prosody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled, it closes the stream, so that the server keeps no session for it; nothing is waited for in vain."""
+    monkeypatch.setattr(client, "CLOSE_SECONDS", 60.0)
     async with connect() as (_, ear):
         await ear.next("started")
         begun = time.monotonic()
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < 30
     assert not [task for task in asyncio.all_tasks() if "slixmpp" in repr(task)]
     await prosody.stop()
     assert "hibernat" not in prosody.log_text().lower()
