@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ class Person(ClientXMPP):
     """Somebody at a plain XMPP client, who has to do with a VM of this full JID."""
 
     def __init__(self, prosody: Prosody, user: str, resource: str = "desk", *, vm: str = "") -> None:
-        super().__init__(f"{prosody.jid(user)}/{resource}", PASSWORD)
-        self.ca_certs = prosody.ca_file
+        trusting = ssl.create_default_context(cafile=prosody.ca_file)
+        super().__init__(f"{prosody.jid(user)}/{resource}", PASSWORD, ssl_context=trusting)
         self.enable_direct_tls = False
         self.heard: asyncio.Queue[Element] = asyncio.Queue()
         self.vm = vm or f"{prosody.jid('agent')}/{RESOURCE}"

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import signal
+import ssl
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,8 +104,7 @@ class Controller(ClientXMPP):
         confirm: str = "receipt",
         watch: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(jid, password)
-        self.ca_certs = ca_file
+        super().__init__(jid, password, ssl_context=ssl.create_default_context(cafile=ca_file))
         self.enable_direct_tls = False
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.copies: dict[str, int] = {}

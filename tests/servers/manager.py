@@ -7,6 +7,7 @@ agents say is in `manager.said`, in order.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tarfile
 import uuid
 from collections.abc import Callable
@@ -75,8 +76,8 @@ class Manager(ClientXMPP):
     """
 
     def __init__(self, prosody: Prosody, chirp: Chirp, user: str = "jm", *, ours: bool = False) -> None:
-        super().__init__(f"{prosody.jid(user)}/alpha", PASSWORD)
-        self.ca_certs = prosody.ca_file
+        trusting = ssl.create_default_context(cafile=prosody.ca_file)
+        super().__init__(f"{prosody.jid(user)}/alpha", PASSWORD, ssl_context=trusting)
         self.enable_direct_tls = False
         self.queue: list[Task] = []
         self.require_file = ""

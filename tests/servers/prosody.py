@@ -33,7 +33,8 @@ interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {port} }}
 c2s_require_encryption = {require_encryption}
 allow_unencrypted_plain_auth = false
-authentication = "internal_plain"
+authentication = "internal_hashed"
+default_iteration_count = 4096
 ssl = {{ certificate = "{folder}/server.pem", key = "{folder}/server.key" }}
 VirtualHost "{domain}"
 """

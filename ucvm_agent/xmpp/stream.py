@@ -58,7 +58,8 @@ class Stream(ClientXMPP):
     """
 
     def __init__(self, jid: str, failed: Callable[[Failure], None]) -> None:
-        super().__init__(jid, "")
+        # Trusts nobody, until there is a context; slixmpp would read all authorities of the system, and more than once.
+        super().__init__(jid, "", ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         self._failed = failed
         self._unread = 0
         self._unsent: list[bytes] = []
