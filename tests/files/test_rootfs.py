@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ucvm_agent.errors import ActionError
+from ucvm_agent.errors import ActionError, UnsafePath
 from ucvm_agent.files.rootfs import Kind, RootFS, Status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners can be set by root only")
@@ -71,6 +71,37 @@ def test_a_link_at_the_end_is_followed_and_stays(root: Path) -> None:
     write(root, "/etc/resolv.conf")
     assert (root / "etc/resolv.conf").is_symlink()
     assert (root / "run/net/resolv.conf").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("path", ["/tmp/file", "/tmp/folder/file"])
+def test_a_link_of_a_user_is_not_followed_by_what_is_written(root: Path, path: str) -> None:
+    """A user who knows what will be written to /tmp, or to a home, cannot make root write elsewhere by that."""
+    (root / "etc").mkdir()
+    (root / "etc/shadow").write_bytes(b"secrets")
+    (root / "tmp").mkdir()
+    (root / "tmp/file").symlink_to("/etc/shadow")
+    (root / "tmp/folder").symlink_to("/etc")
+    for link in (root / "tmp").iterdir():
+        os.lchown(link, 1000, 1000)
+    with pytest.raises(UnsafePath, match="a symbolic link of user 1000 is in the way"):
+        write(root, path)
+    with pytest.raises(UnsafePath):
+        RootFS(root).make_directory(f"{path}/inner", mode=0o755, uid=1000, gid=1000)
+    with pytest.raises(UnsafePath):
+        RootFS(root).remove("/tmp/folder/shadow")
+    assert (root / "etc/shadow").read_bytes() == b"secrets"
+    assert names(root / "etc") == ["shadow"]
+    assert RootFS(root).read("/tmp/file", 100) == b"secrets"
+
+
+def test_links_of_who_owns_the_root_are_followed(root: Path) -> None:
+    """A root file system that a user has unpacked is as good as that user."""
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    for path in (root, root / "bin"):
+        os.lchown(path, 1000, 1000)
+    write(root, "/bin/program")
+    assert (root / "usr/bin/program").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("target", ["{outside}", "../outside", "../../../../../../../../{outside}", "/../{outside}"])

@@ -73,21 +73,26 @@ class Walk:
     def __init__(self, root: Path) -> None:
         self._folders = [os.open(root, os.O_PATH | os.O_DIRECTORY)]
         self._way: list[str] = []
+        self._trusted = {0, os.geteuid(), os.fstat(self._folders[0]).st_uid}
 
     def close(self) -> None:
         """Close the directories that are open."""
         while self._folders:
             os.close(self._folders.pop())
 
-    def to(self, steps: Sequence[str], *, follow: bool, make: bool) -> Place:
+    def to(self, steps: Sequence[str], *, follow: bool, make: bool, wary: bool = False) -> Place:
         """Walk from the root.
 
         Arguments:
             steps: names on the way, as `split` returns them.
             follow: look through a symbolic link at the end.
             make: make directories that are missing on the way (not the last step): 0755, fsynced.
+            wary: follow no link of a user, since something is going to be changed: it may lead to what that user could
+                never change, and the kernel, which refuses such links in /tmp (fs.protected_symlinks, proc(5)), is not
+                asked here.
 
         Raises:
+            UnsafePath: if `wary`, a link on the way belongs neither to root, nor to us, nor to the owner of the root.
             OSError: as the kernel would, except that with `make` false a missing or unfit directory on the
                 way is no error: then there is nothing (`Place.entry`) at the end.
         """
@@ -100,7 +105,11 @@ class Walk:
             if step in {"", ".", ".."}:
                 continue
             entry, link = self._enter(step, last=not rest)
-            if link is not None and (rest or follow):
+            if entry is not None and link is not None and (rest or follow):
+                if wary and entry.st_uid not in self._trusted:
+                    way = self._place(step, entry).way
+                    message = f"a symbolic link of user {entry.st_uid} is in the way"
+                    raise UnsafePath(message, where=way, hint="remove it, or make it root's")
                 links += 1
                 if links > MAX_LINKS:
                     raise OSError(ELOOP, os.strerror(ELOOP))

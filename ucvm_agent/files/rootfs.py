@@ -61,7 +61,8 @@ class RootFS:
     """The file operations of actions, all beneath `root`.
 
     Every method raises `UnsafePath` for a path that is not absolute, holds a NUL, or has `..` as a step, and
-    `ActionError` (with path, reason and hint) if the system refuses.
+    `ActionError` (with path, reason and hint) if the system refuses. Those that change something raise `UnsafePath` for
+    a way through a symbolic link of a user, too.
     """
 
     def __init__(self, root: Path) -> None:
@@ -116,7 +117,7 @@ class RootFS:
         are made (0755, root). A final symbolic link is followed and stays; what is neither file nor
         nothing is refused. `check` gets the real path of the temporary file and raises to refuse it.
         """
-        with self._place(path, make=True) as place:
+        with self._place(path, make=True, wary=True) as place:
             if place.entry is not None and not stat.S_ISREG(place.entry.st_mode):
                 raise ActionError("is there, and is no regular file", where=path, hint="move it away")
             with _temporary(place) as name:
@@ -133,7 +134,7 @@ class RootFS:
 
     def make_directory(self, path: str, *, mode: int, uid: int, gid: int) -> None:
         """Make a directory (and its parents, 0755, root) or give an existing one this mode and owner."""
-        with self._place(path, make=True) as place:
+        with self._place(path, make=True, wary=True) as place:
             if place.entry is None:
                 make_folder(place.folder, place.name, mode & 0o777)
             elif not stat.S_ISDIR(place.entry.st_mode):
@@ -144,7 +145,7 @@ class RootFS:
 
     def make_link(self, path: str, to: str, *, replace_file: bool = False) -> None:
         """Make `path` a symbolic link to `to`, atomically; replaces another link, and a file if asked."""
-        with self._place(path, follow=False, make=True) as place:
+        with self._place(path, follow=False, make=True, wary=True) as place:
             if place.entry is not None:
                 there = _status(place.entry, place)
                 if there.kind is not Kind.LINK and not (replace_file and there.kind is Kind.FILE):
@@ -158,7 +159,7 @@ class RootFS:
 
     def remove(self, path: str) -> None:
         """Remove a file or link, if it is there."""
-        with self._place(path, follow=False) as place:
+        with self._place(path, follow=False, wary=True) as place:
             if place.entry is not None:
                 with suppress(FileNotFoundError):
                     os.unlink(place.name, dir_fd=place.folder)
@@ -173,11 +174,11 @@ class RootFS:
         return self.root / way.lstrip("/")
 
     @contextmanager
-    def _place(self, path: str, *, follow: bool = True, make: bool = False) -> Iterator[Place]:
+    def _place(self, path: str, *, follow: bool = True, make: bool = False, wary: bool = False) -> Iterator[Place]:
         steps = split(path)
         try:
             with closing(Walk(self.root)) as walk:
-                yield walk.to(steps, follow=follow, make=make)
+                yield walk.to(steps, follow=follow, make=make, wary=wary)
         except OSError as error:
             message = error.strerror or str(error)
             raise ActionError(message, where=path, hint=_HINTS.get(error.errno or 0, "")) from error
