@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ucvm_agent.bootloader import handover
 from ucvm_agent.settings import Bootloader
-from ucvm_agent.sources.base import Found, Metadata
+from ucvm_agent.sources.base import Found, Metadata, PersonalityFile
 from ucvm_agent.sources.bootloader import Source
 
 
@@ -23,6 +23,20 @@ async def test_the_system_learns_what_the_bootloader_has_found(tmp_path: Path) -
     found = await Source(Bootloader(context=str(folder), extra=str(tmp_path / "extra"))).fetch()
     assert (found.user_data, found.metadata) == (data, metadata)
     assert found.origin.endswith("(from EC2)")
+
+
+async def test_what_else_the_platform_gave_is_handed_over(tmp_path: Path) -> None:
+    """Vendor data and files would be lost otherwise, since nobody asks for them again; those of before go."""
+    files = (PersonalityFile("/etc/motd", b"\xff\n"),)
+    handover.save(Found("configdrive", "/dev/sr0", b"x\n", b"#cloud-config\na: 1\n", files=files), tmp_path)
+    source = Source(Bootloader(context=str(tmp_path / "context"), extra=str(tmp_path / "extra")))
+    found = await source.fetch()
+    assert (found.vendor_data, found.files) == (b"#cloud-config\na: 1\n", files)
+    (tmp_path / "context/files").write_text('[["/etc/motd"]]')
+    assert (await source.fetch()).files == ()
+    handover.save(Found("configdrive", "/dev/sr0", b"y\n"), tmp_path)
+    found = await source.fetch()
+    assert (found.user_data, found.vendor_data, found.files) == (b"y\n", None, ())
 
 
 async def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:

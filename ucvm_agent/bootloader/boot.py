@@ -97,8 +97,11 @@ def _make(wishes: Wishes, layer: Layer) -> Scratch:
 
 def _saved(folder: Path) -> Found | None:
     """Return the user-data that the bootloader has saved at an earlier start."""
+    saved, vendor_data = folder / handover.FOLDER, None
     with suppress(OSError):
-        return Found("bootloader", str(folder), (folder / handover.FOLDER / "user-data").read_bytes())
+        vendor_data = (saved / "vendor-data").read_bytes()
+    with suppress(OSError):
+        return Found("bootloader", str(folder), (saved / "user-data").read_bytes(), vendor_data)
     return None
 
 

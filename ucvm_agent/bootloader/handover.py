@@ -1,17 +1,20 @@
 """What the bootloader has found, saved for its next start and for the system that it starts.
 
-The files are µCernVM's (references/ucernvm-boot.md, section 7), and one more: `metadata`, what the platform says of
-the instance, so that the system need not ask again. Its source `bootloader` reads them.
+The files are µCernVM's (references/ucernvm-boot.md, section 7), and three more, so that the system need not ask again:
+`metadata`, what the platform says of the instance, `vendor-data`, and `files`, what it hands over to be written. The
+source `bootloader` of the system reads them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from ucvm_agent.sources.base import Found
+from ucvm_agent.sources.base import Found, PersonalityFile
 from ucvm_agent.userdata.unpack import decode_base64
 
 FOLDER = "context"
@@ -38,19 +41,27 @@ def save(found: Found, scratch: Path) -> None:
     folder = scratch / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = {
+        "pickup.tar.gz": found.pickup,
+        "vendor-data": found.vendor_data,
+        "files": _listed(found.files) if found.files else None,
         "source": f"{WORDS.get(found.source, found.source)}\n".encode(),
         "metadata": json.dumps(asdict(found.metadata)).encode(),
         "user-data": _raw(found),
     }
-    if found.pickup is not None:
-        files = {"pickup.tar.gz": found.pickup, **files}
     for name, content in files.items():
-        _replace(folder / name, content)
+        if content is None:
+            (folder / name).unlink(missing_ok=True)  # of an earlier start
+        else:
+            _replace(folder / name, content)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _listed(files: Iterable[PersonalityFile]) -> bytes:
+    return json.dumps([[file.path, b64encode(file.content).decode()] for file in files]).encode()
 
 
 def _raw(found: Found) -> bytes:

@@ -7,12 +7,14 @@ References/clouds.md, section 1 (last rows), and references/ucernvm-boot.md, sec
 from __future__ import annotations
 
 import asyncio
+import json
+from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ucvm_agent.errors import SourceAbsent
 from ucvm_agent.sources import base
-from ucvm_agent.sources.base import Candidate, Found, Metadata
+from ucvm_agent.sources.base import Candidate, Found, Metadata, PersonalityFile
 from ucvm_agent.sources.identity import with_instance_id
 from ucvm_agent.sources.local import read_file
 
@@ -48,8 +50,16 @@ class Source(base.Source):
         word = (await asyncio.to_thread(read_file, self._folder / "source") or b"").decode(errors="replace").strip()
         told = word[:_MAX_WORD] if word.isprintable() else ""
         origin = f"{self._user_data} (from {told})" if told else str(self._user_data)
-        metadata = _metadata(await asyncio.to_thread(read_file, self._folder / "metadata"))
-        return await with_instance_id(Found(self.name, origin, user_data, extra_data=extra or None, metadata=metadata))
+        found = Found(
+            self.name,
+            origin,
+            user_data,
+            vendor_data=await asyncio.to_thread(read_file, self._folder / "vendor-data"),
+            extra_data=extra or None,
+            metadata=_metadata(await asyncio.to_thread(read_file, self._folder / "metadata")),
+            files=_files(await asyncio.to_thread(read_file, self._folder / "files")),
+        )
+        return await with_instance_id(found)
 
     @property
     def _user_data(self) -> Path:
@@ -66,3 +76,12 @@ def _metadata(content: bytes | None) -> Metadata:
         return TypeAdapter(Metadata).validate_json(content)
     except ValidationError:
         return Metadata()
+
+
+def _files(content: bytes | None) -> tuple[PersonalityFile, ...]:
+    """Return the files that our own bootloader has saved for the system to write."""
+    try:
+        listed = json.loads(content or b"[]")
+        return tuple(PersonalityFile(str(path), b64decode(encoded, validate=True)) for path, encoded in listed)
+    except (ValueError, TypeError, RecursionError):
+        return ()
