@@ -103,6 +103,34 @@ def test_other_character_sets_are_read_or_named(read: Decode) -> None:
     assert (context.problems[0].place.line, context.problems[0].place.column) == (2, 3)
 
 
+def test_a_character_set_that_spells_half_a_character(read: Decode) -> None:
+    """UTF-7 can; no file and no journal could hold it."""
+    header = "MIME-Version: 1.0\nContent-Type: text/x-shellscript; charset=utf-7\n\n"
+    (script,) = read(f"{header}#!/bin/sh\necho +2AA-\n").scripts
+    assert script.text == b"#!/bin/sh\necho ?\n"
+
+
+def test_bytes_in_an_archive(read: Decode) -> None:
+    """They are what the script has, although they are no text."""
+    encoded = base64.b64encode(b"#!/bin/sh\n: \xff\n").decode()
+    (script,) = read(f"#cloud-config-archive\n- content: !!binary {encoded}\n").scripts
+    assert script.text == b"#!/bin/sh\n: \xff\n"
+
+
+@pytest.mark.parametrize("mergers", ["[{name: list, settings: 5}]", "[{name: list, settings: append}]"])
+def test_settings_of_mergers_that_are_none(mergers: str, read: Decode) -> None:
+    """They are told, and the keys replace those before them."""
+    context = read(f"#cloud-config\na: 1\nmerge_how: {mergers}\n")
+    assert values(context) == {"a": 1}
+    assert findings(context) == [(Severity.WARNING, 3, "cannot merge like this: the settings of a merger are a list")]
+
+
+def test_a_parameter_that_the_email_package_cannot_read(read: Decode) -> None:
+    """Its number is longer than Python takes; the part is read without it."""
+    header = f"MIME-Version: 1.0\nContent-Type: text/amiconfig; name*{'9' * 5000}=x\n"
+    assert values(read(f"{header}\n[cernvm]\na=b\n")) == {"[cernvm]": {"a": "b"}}
+
+
 def test_cloud_config_without_its_first_line_is_explained(read: Decode) -> None:
     """The hint says what is missing."""
     (problem,) = read("hostname: a\n").problems
@@ -164,9 +192,16 @@ LINES = st.sampled_from(
             "#include",
             "#cloud-boothook",
             "merge_how: list(append)",
+            "merge_how: [{name: list, settings: 5}]",
+            "- {content: !!binary /+A=, filename: !!binary /+A=}",
             "k: 1",
         ],
         *["MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "--b", "--b--", "From nobody", "====", ""],
+        *[
+            "Content-Type: text/x-shellscript; charset=utf-7",
+            f"Content-Disposition: x; filename*{'9' * 5000}=a",
+            "+2AA-",
+        ],
         *["Content-Type: text/x-shellscript", "Content-Transfer-Encoding: base64", "I2Nsb3VkLWNvbmZpZwph", "é\ud800\0"],
     ]
 )

@@ -47,4 +47,4 @@ def _read_item(item: Written, depth: int, bounds: Bounds) -> Piece | None:
     if not declared and first_line_format(content.lstrip().partition("\n")[0]) is None:
         declared = str(Format.CLOUD_CONFIG)
     name = bounds.name_part(headers.get("filename", ""))
-    return Piece(name, content.encode(), declared, headers=tuple(headers.items()), depth=depth)
+    return Piece(name, content.encode(errors="surrogateescape"), declared, headers=tuple(headers.items()), depth=depth)

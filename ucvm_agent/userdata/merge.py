@@ -95,8 +95,14 @@ def _read(written: object) -> Mergers:
             raise ValueError("expected names with settings in parentheses, joined by +")
         return _collect([(piece[1], piece[2].split(",")) for piece in pieces if piece])
     if isinstance(written, list) and all(isinstance(item, dict) for item in written):
-        return _collect([(str(item.get("name")), list(item.get("settings") or [])) for item in written])
+        return _collect([(str(item.get("name")), _settings(item.get("settings"))) for item in written])
     raise ValueError("expected a text or a list of names and settings")
+
+
+def _settings(given: object) -> list[str]:
+    if given is not None and not isinstance(given, list):
+        raise ValueError("the settings of a merger are a list")
+    return [str(setting) for setting in given or ()]
 
 
 def _collect(mergers: list[tuple[str, list[str]]]) -> Mergers:

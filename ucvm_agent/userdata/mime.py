@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import quopri
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import compat32
@@ -81,15 +81,23 @@ def _read_part(data: bytes, place: Place, problems: Problems) -> Piece:
     blank = _BLANK.search(data)
     head, body = (data[: blank.start()], data[blank.end() :]) if blank else (data, b"")
     headers: Message = BytesHeaderParser(policy=compat32).parsebytes(head)
-    boundary = headers.get_boundary("")
     return Piece(
-        name=headers.get_filename("") or "",
+        name=_parameter(headers.get_filename),
         data=_decode_transfer(body, str(headers.get("content-transfer-encoding", "")), place, problems),
         content_type=_read_type(headers),
-        charset=headers.get_content_charset("") or "",
-        boundary=boundary if isinstance(boundary, str) else "",
+        charset=_parameter(headers.get_content_charset),
+        boundary=_parameter(headers.get_boundary),
         headers=tuple((name.lower(), str(value)) for name, value in headers.items()),
     )
+
+
+def _parameter(get: Callable[[], object]) -> str:
+    """Return a parameter of a header; empty if there is none, or the email package cannot make anything of it."""
+    try:
+        value = get()
+    except ValueError:  # such as a piece of it whose number is longer than Python reads
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 def _read_type(headers: Message) -> str:

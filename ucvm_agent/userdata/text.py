@@ -55,7 +55,8 @@ def scrub(text: str) -> str:
 def _decode(data: bytes, charset: str) -> str:
     try:
         if codecs.lookup(charset).name not in ("utf-8", "ascii"):
-            return data.decode(charset, "replace")
+            # Some character sets spell halves of surrogate pairs, which no file can hold.
+            return data.decode(charset, "replace").encode(errors="replace").decode()
     except (LookupError, ValueError):
         pass  # an unknown character set, or a name of a codec that is none: UTF-8 is the best guess
     return data.decode("utf-8", "surrogateescape")
