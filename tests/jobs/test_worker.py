@@ -131,6 +131,23 @@ async def test_a_job_twice(original_site: Site) -> None:
     assert len(site.manager.heard(JobDone)) == 2
 
 
+async def test_two_managers_have_a_job_of_the_same_id(original_site: Site) -> None:
+    """The second is refused, since both would have the same folder, and the first loses nothing by that."""
+    site = original_site
+    site.configure(slots=2)
+    gate = site.make_gate()
+    site.manager.queue.append(Task("job-1", f"cat {gate}; echo through"))
+    async with Manager(site.prosody, site.chirp, "other") as other:
+        await site.daemon.start()
+        descriptor = await reach(gate)
+        other.queue.append(Task("job-1", "true"))
+        assert (await other.hears(JobDone)).exit_code == str(126 << 8)
+        await other.hears(WantJob, times=len(other.heard(WantJob)) + 2)
+        os.close(descriptor)
+        await site.manager.hears(JobDone)
+    assert site.manager.output("job-1", "stdout") == "through\n"
+
+
 async def test_the_daemon_stops_and_starts_in_mid_job(site: Site) -> None:
     """The job goes on by itself meanwhile."""
     gate = site.make_gate()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -91,7 +92,7 @@ class Slot:
             else:
                 self._changed()
                 await self._work(job)
-                await self._workshop.clear(job.job_id)
+                await self._workshop.clear(job.job_id, unless=partial(self._is_present, job.job_id))
                 self._changed()
 
     def stop_asking(self) -> None:
@@ -191,6 +192,10 @@ class Slot:
         for other in self._store.jobs.present():
             if other.job_id == job.job_id and other.number < job.number:
                 raise JobError("this machine has a job of the same id")
+
+    def _is_present(self, job_id: str) -> bool:
+        """Say whether any slot has a job of this id: it was handed out again, or is another manager's."""
+        return any(job.job_id == job_id for job in self._store.jobs.present())
 
     def _leaves_output(self, ending: Ending) -> bool:
         """Note how the job ended; False if there is nothing of it to deliver."""

@@ -20,7 +20,7 @@ from ucvm_agent.jobs.running.tail import Chunk, Stream, tail
 from ucvm_agent.jobs.running.workdir import Folder, Workdir
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from ucvm_agent.copilot.messages import RunJob
@@ -112,11 +112,17 @@ class Workshop:
         account = await asyncio.to_thread(_owner, folder)
         return await tail(folder, account, stream, offset, size) if account else Chunk(0, b"", 0)
 
-    async def clear(self, job_id: str) -> None:
-        """Remove what is left of a job, once it was read; if that fails, the next start of the agent tries again."""
+    async def clear(self, job_id: str, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Remove what is left of a job, once it was read; if that fails, the next start of the agent tries again.
+
+        Arguments:
+            unless: whether another job of the same id has the folders, now or by the time that they would be removed.
+        """
+        if unless():
+            return
         await self.readers.dismiss(job_id)
         try:
-            await self._workdir.remove(job_id)
+            await self._workdir.remove(job_id, unless=unless)
         except JobError as error:
             log.warning("what a job has left cannot be removed", job=job_id[:128], reason=str(error))
 

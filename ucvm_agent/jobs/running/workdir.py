@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from ucvm_agent.errors import JobError, JobRefused
 from ucvm_agent.jobs.running.account import Account
@@ -60,6 +62,8 @@ class Workdir:
     def __init__(self, path: Path) -> None:
         self._jobs = path / "jobs"
         self._control = path / "control"
+        # A job that is handed out again may come while what it has left here is being removed.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def folder(self, job_id: str) -> Folder:
         """Return where the folders of a job are, whether they exist or not.
@@ -81,22 +85,29 @@ class Workdir:
             JobRefused: that is no job id; JobError: the system does not let us.
         """
         folder = self.folder(job_id)
-        await self.remove(job_id)
-        await asyncio.to_thread(self._make, folder)
+        async with self._turn(job_id):
+            await _remove_both(folder)
+            await asyncio.to_thread(self._make, folder)
         return folder
 
-    async def remove(self, job_id: str) -> None:
+    async def remove(self, job_id: str, *, unless: Callable[[], bool] = lambda: False) -> None:
         """Remove the folders of a job that does not run; the one of control last.
 
         By rm(1), since a job can make trees that are deeper than any recursion; it follows no link.
+
+        Arguments:
+            unless: whether another job of the same id has them; asked when nobody can make them meanwhile.
 
         Raises:
             JobError: something could not be removed.
         """
         folder = self.folder(job_id)
-        for path in (folder.path, folder.control):
-            if await asyncio.to_thread(os.path.lexists, path):
-                await _remove(path)
+        async with self._turn(job_id):
+            if not unless():
+                await _remove_both(folder)
+
+    def _turn(self, job_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(job_id, asyncio.Lock())
 
     def _ids(self) -> list[str]:
         found: set[str] = set()
@@ -146,6 +157,12 @@ def _is_id(name: str) -> bool:
 
 def _failure(error: OSError, path: Path) -> JobError:
     return JobError(error.strerror or str(error), where=str(path), hint="jobs.work_dir needs space and a root agent")
+
+
+async def _remove_both(folder: Folder) -> None:
+    for path in (folder.path, folder.control):
+        if await asyncio.to_thread(os.path.lexists, path):
+            await _remove(path)
 
 
 async def _remove(path: Path) -> None:
