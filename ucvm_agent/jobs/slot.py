@@ -88,7 +88,7 @@ class Slot:
             job = self.job
             if job is None:
                 await gate.wait()
-                await self._ask()
+                await self._ask(gate)
             else:
                 self._changed()
                 await self._work(job)
@@ -117,12 +117,14 @@ class Slot:
             self._stopped = (phase, reason)
             self._working.cancel()
 
-    async def _ask(self) -> None:
+    async def _ask(self, gate: asyncio.Event) -> None:
         try:
             await asyncio.to_thread(self._workshop.check, self.number)
         except JobError as error:
             self._conversation.report(f"no job can be run here: {error}")
             await asyncio.sleep(self._settings.retry_limit_seconds)
+            return
+        if not gate.is_set():  # it was closed meanwhile, when there was nothing yet that `stop_asking` could stop
             return
         async with asyncio.TaskGroup() as group:
             self._asking = group.create_task(self._desk.fetch(self.number))
