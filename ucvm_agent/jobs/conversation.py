@@ -29,6 +29,12 @@ log = structlog.get_logger()
 JITTER = 0.1
 """Part by which a pause may be longer, so that a fleet does not ask in step."""
 
+TAKEN_SECONDS = 30.0
+"""How long the server may take for a message that is sent only because it took the one before."""
+
+PACE = 1.0
+"""Seconds between such messages where the server acknowledges nothing."""
+
 Ended: TypeAlias = Callable[[str], None]
 """Called when a manager has ended what we were talking about."""
 
@@ -93,6 +99,8 @@ class Conversation:
         self._accounts = {bare(manager) for manager in managers}
         self.identity = identity
         self._tell = tell
+        self._connection = connection
+        self._under_way: dict[str, asyncio.Future[bool]] = {}
         self._ended: list[Ended] = []
         self._redirected: list[Redirected] = []
         post.on(Sleep, self._on_sleep)
@@ -120,6 +128,29 @@ class Conversation:
             log.debug("a manager cannot be told now", manager=to, reason=error.message)
             return False
         return True
+
+    async def deliver(self, to: str, message: AnyMessage) -> bool:
+        """Send one of many messages and wait until the server has it, so that they do not pile up here.
+
+        False if there is no connection, or not any more, or the server does not take it.
+        """
+        try:
+            id_ = self.post.send(to, message)
+        except DeliveryDelayed as error:
+            log.debug("a manager cannot be told now", manager=to, reason=error.message)
+            return False
+        if not self._connection.acknowledges:
+            await asyncio.sleep(PACE)
+            return True
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._under_way[id_] = taken
+        try:
+            async with asyncio.timeout(TAKEN_SECONDS):
+                return await taken
+        except TimeoutError:
+            return False
+        finally:
+            del self._under_way[id_]
 
     def who(self, slot: int, request: str = "") -> dict[str, str]:
         """Return what every message says of us."""
@@ -193,12 +224,20 @@ class Conversation:
     def session_lost(self, reason: str) -> None:
         """Ask nobody for now."""
         self.online.clear()
+        for id_ in self._under_way:
+            self._settle(id_, taken=False)
 
     def received(self, message: Element) -> None:
         """Nothing to do: the post takes the messages."""
 
     def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do: what is not answered is asked again."""
+        """Let who waits for it go on; what is not answered is asked again."""
+        self._settle(id, taken=True)
+
+    def _settle(self, id_: str, *, taken: bool) -> None:
+        future = self._under_way.get(id_)
+        if future is not None and not future.done():
+            future.set_result(taken)
 
 
 def now() -> float:

@@ -21,8 +21,8 @@ SECONDS = 60.0
 PAUSE = 1.0
 """Seconds between two looks at a file."""
 
-MAX_DATA = 30_000
-"""Bytes of output in one message, before base64."""
+MAX_DATA = 10_000
+"""Bytes of output in one message, before base64; what is encrypted grows (`post.SECURE_GROWTH`)."""
 
 
 async def send_output(
@@ -50,7 +50,7 @@ async def send_output(
                 data = base64.b64encode(chunk.data).decode()
                 who = {"job_id": order.job_id, "stream": order.stream, "request": order.request}
                 piece = {"offset": chunk.offset, "data": data, "end": "1" if end else ""}
-                if not conversation.send(manager, JobOutput.model_validate(who | piece)):
+                if not await conversation.deliver(manager, JobOutput.model_validate(who | piece)):
                     return
                 offset = chunk.end
             if end or loop.time() > until:
