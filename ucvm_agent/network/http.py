@@ -222,7 +222,7 @@ def seconds_of(retry_after: str) -> float:
         return min(float(text), RETRY_AFTER_LIMIT)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     wait = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, min(wait, RETRY_AFTER_LIMIT))
