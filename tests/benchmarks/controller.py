@@ -102,7 +102,7 @@ async def whole(session: Session, controller: str) -> None:
 async def take(session: Session, controller: str) -> Envelope:
     """Ask directly for a job."""
     who = {"agentHost": session.jid, "machineID": session.jid, "slot": "1", "request": str(uuid.uuid4())}
-    session.say(controller, command="getJob", **who, jdl=JDL)
+    session.ask(controller, command="getJob", **who, jdl=JDL)
     return await session.answer("runJob")
 
 

@@ -42,6 +42,11 @@ class Session:
         self._stanzas: list[Element] = []
         self._begin()
 
+    def ask(self, to: str, **info: str) -> None:
+        """Send a command that is answered, and need not be acknowledged."""
+        envelope = Envelope(id=str(uuid.uuid4()), to=to, noack=True, content={"info": info})
+        self._write(tostring(message_element(envelope), "unicode"))
+
     def say(self, to: str, **info: str) -> str:
         """Send a command; return the message's id."""
         envelope = Envelope(id=str(uuid.uuid4()), to=to, content={"info": info})
@@ -49,10 +54,10 @@ class Session:
         return envelope.id
 
     async def answer(self, command: str) -> Envelope:
-        """Return the next message with this command, and acknowledge it."""
+        """Return the next message with this command; it is acknowledged if its sender wants that."""
         while True:
             envelope = await self._message()
-            if not envelope.ack:
+            if not envelope.ack and not envelope.noack:
                 self._write(f"<message to='{envelope.sender}' ack='{envelope.id}'/>")
             if envelope.command == command:
                 return envelope

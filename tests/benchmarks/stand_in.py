@@ -49,9 +49,11 @@ class StandIn(ClientXMPP):
         asked = read_message(stanza.xml)
         if asked.ack:
             return
-        self._post(message_element(Envelope(to=asked.sender, ack=asked.id)))
+        if not asked.noack:
+            self._post(message_element(Envelope(to=asked.sender, ack=asked.id)))
         content = OFFER if asked.command == "want_getJob" else ORDER
-        self._post(message_element(Envelope(id=str(uuid.uuid4()), to=asked.sender, content=content)))
+        answer = Envelope(id=str(uuid.uuid4()), to=asked.sender, noack=asked.noack, content=content)
+        self._post(message_element(answer))
 
     def _post(self, message: Element) -> None:
         self.send(Message(self, message))  # type: ignore[no-untyped-call]  # as slixmpp leaves it

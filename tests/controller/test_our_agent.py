@@ -31,6 +31,8 @@ from ucvm_agent.copilot.messages import (
     RunJob,
     StoreOutputDir,
     TailJob,
+    WantJob,
+    content,
 )
 from ucvm_agent.copilot.signature import SIGNATURE
 from ucvm_agent.errors import OrderError
@@ -63,6 +65,23 @@ async def becomes(controller: Controller, id: str, status: JobStatus) -> Job:  #
 def event(machine_id: str, state: State, seq: int = 1) -> Event:
     body = StateChanged(state=state, reason="because")
     return Event(id=f"e{seq}", machine_id=machine_id, boot_id="b", seq=seq, time=NOW, monotonic=1.0, body=body)
+
+
+async def test_what_is_answered_is_not_acknowledged(prosody: Prosody, run_controller: Make) -> None:
+    """Neither end wants that; an original agent is asked for all acknowledgements as ever."""
+    async with run_controller() as controller, peer(prosody, "agent1") as agent:
+        for want, get in (
+            (WantJob(machine_id="m1", request="r"), GetJob(machine_id="m1", request="r")),
+            (WantJob(), GetJob()),
+        ):
+            await controller.ledger.submit(SCRIPT, now=NOW)
+            agent.say(prosody.jid("jm"), want)
+            have = await agent.next()
+            agent.tell(have.sender, content(get), noack=True)
+            run = await agent.next()
+            assert (have.command, run.command) == ("have_getJob", "runJob")
+            assert have.noack is run.noack is bool(get.request)
+        assert agent.acks.qsize() == 2
 
 
 async def test_a_job_is_told_with_its_inputs_limits_and_lease(prosody: Prosody, run_controller: Make) -> None:

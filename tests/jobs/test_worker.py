@@ -34,11 +34,15 @@ from ucvm_agent.copilot.messages import (
 
 
 async def test_a_job_from_question_to_result(site: Site) -> None:
-    """What it printed and how it ended is at the manager, and the machine is idle again."""
+    """What it printed and how it ended is at the manager, and the machine is idle again.
+
+    A manager of ours need not acknowledge what it answers.
+    """
     site.manager.queue.append(Task("job-1", 'echo "hello $1"; exit 3', {"arguments": "world"}))
     await site.daemon.start()
     told = await site.manager.hears(JobDone)
     assert (told.job_id, told.exit_code, told.job_data) == ("job-1", "768", "startedAt=1363000000\n")
+    assert (GetJob in site.manager.declined) == site.manager.ours
     assert site.manager.output("job-1", "stdout") == "hello world\n"
     assert (site.chirp.root / "job-1/job-1.tgz.sha256").read_text().startswith(told.checksum)
     await site.controller.job("done")

@@ -72,6 +72,7 @@ class Manager(ClientXMPP):
         queue: what it hands out, first in, first out; an empty one is answered with silence.
         answers: functions that answer instead of it, by the kind of message; each is used once, in order.
         said: what it was told, each message once.
+        declined: the kinds of messages whose acknowledgement was declined.
         given: how often it has handed out each job.
     """
 
@@ -83,6 +84,7 @@ class Manager(ClientXMPP):
         self.require_file = ""
         self.answers: dict[type[Message], list[Callable[[Any], AnyMessage | None]]] = {}
         self.said: list[Message] = []
+        self.declined: set[type[Message]] = set()
         self.given: list[str] = []
         self.agent = ""
         self.ours = ours
@@ -195,6 +197,8 @@ class Manager(ClientXMPP):
             return
         self._seen.add(envelope.id)
         self.agent = envelope.sender
+        if envelope.noack:
+            self.declined.add(type(message))
         async with self._news:
             self.said.append(message)
             self._news.notify_all()

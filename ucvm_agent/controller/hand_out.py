@@ -1,4 +1,8 @@
-"""Handing jobs out: `want_getJob` and `getJob`, towards original agents as section 4.2 of the reference demands."""
+"""Handing jobs out: `want_getJob` and `getJob`, towards original agents as section 4.2 of the reference demands.
+
+An agent of ours asks again if an answer is lost, and a lease that nobody holds runs out: so these answers decline the
+acknowledgements, which would be half of all that is said.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +94,7 @@ class HandOut:
             return
         for agent, request in self._open.oldest(await self._ledger.waiting()):
             try:
-                self._post.send(agent, self._have(request))
+                self._post.send(agent, self._have(request), noack=True)
             except DeliveryDelayed:
                 return
             self._open.forget(agent)
@@ -117,7 +121,7 @@ class HandOut:
             return
         self._open.forget(sender)
         have = self._have(message.request) if ours(message) else HaveJob(require_file=self._jobs.require_file)
-        self._post.send(sender, have)
+        self._post.send(sender, have, noack=ours(message))
 
     def _have(self, request: str) -> HaveJob:
         """Return the offer of a job to an agent of ours."""
@@ -136,7 +140,7 @@ class HandOut:
             self._refuse(sender, message)
             return
         try:
-            self._post.send(sender, self._order(job, message))
+            self._post.send(sender, self._order(job, message), noack=ours(message))
         except (DeliveryDelayed, DeliveryRefused) as error:
             # Nobody can have tried it, unless the message is one that can never be sent.
             tried = isinstance(error, DeliveryRefused)

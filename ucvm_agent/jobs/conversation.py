@@ -120,10 +120,14 @@ class Conversation:
         """Give messages of this kind to who expects them."""
         self.post.on(kind, self._on_answer)
 
-    def send(self, to: str, message: AnyMessage) -> bool:
-        """Send what is asked again if it is lost; False if there is no connection."""
+    def send(self, to: str, message: AnyMessage, *, noack: bool = False) -> bool:
+        """Send what is asked again if it is lost; False if there is no connection.
+
+        Arguments:
+            noack: decline the acknowledgement, which an original manager gives all the same.
+        """
         try:
-            self.post.send(to, message)
+            self.post.send(to, message, noack=noack)
         except DeliveryDelayed as error:
             log.debug("a manager cannot be told now", manager=to, reason=error.message)
             return False

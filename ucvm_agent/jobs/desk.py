@@ -150,7 +150,8 @@ class Desk:
         request = str(uuid.uuid4())
         message = GetJob(**self._conversation.who(slot, request), jdl=await asyncio.to_thread(host_description))
         self._book.ask(Question(slot, manager, request, time.time()))
-        if not self._conversation.send(manager, message):
+        # A manager of ours answers in any case, so its acknowledgement would tell nothing.
+        if not self._conversation.send(manager, message, noack=bare(manager) in self._echoing):
             self._book.withdraw(slot)
             return False
         return await self._arrival(slot, seconds)
