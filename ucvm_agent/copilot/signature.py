@@ -115,17 +115,16 @@ class Signer:
         key: see `signing_key.load_or_make`.
         account: the JID from which they are sent.
         clock: epoch seconds.
+
+    Attributes:
+        public: the public key, as `xmpp.controller_keys` takes it.
     """
 
     def __init__(self, key: Ed25519PrivateKey, account: str, *, clock: Callable[[], float] = time.time) -> None:
         self._key = key
         self._account = bare(account)
         self._clock = clock
-
-    @property
-    def public(self) -> str:
-        """The public key, as `xmpp.controller_keys` takes it."""
-        return b64encode(self._key.public_key().public_bytes_raw()).decode()
+        self.public = b64encode(key.public_key().public_bytes_raw()).decode()
 
     def sign(self, message: Element) -> None:
         """Sign a message that is complete; one that is sent again later has to be signed anew, with the same id.
