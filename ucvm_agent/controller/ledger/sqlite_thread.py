@@ -34,18 +34,13 @@ class Call:
     """
 
     def __init__(self, work: Work) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.work = work
         self.outcome: Any = None
         self.error: Exception | None = None
 
     def settle(self) -> None:
-        """Let the caller go on; called in the thread."""
-        with suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self._settle)
-
-    def _settle(self) -> None:
+        """Let the caller go on; called on the loop."""
         if self.future.done():
             return
         if self.error is not None:
@@ -78,7 +73,8 @@ class SQLiteThread:
             connection = await asyncio.to_thread(open_writer, self.path, self._schema)
         except StoreError as error:
             raise _ledger_error(error) from error
-        self._thread = threading.Thread(target=self._run, args=(connection,), name="ledger", daemon=True)
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, args=(connection, loop), name="ledger", daemon=True)
         self._thread.start()
 
     async def close(self) -> None:
@@ -103,10 +99,12 @@ class SQLiteThread:
         result: T = await call.future
         return result
 
-    def _run(self, connection: sqlite3.Connection) -> None:
+    def _run(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
         try:
             while calls := self._waiting_calls():
                 self._transact(connection, calls)
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(_settle, calls)
         finally:
             connection.close()
 
@@ -134,8 +132,6 @@ class SQLiteThread:
                 connection.execute("ROLLBACK")
             for call in calls:
                 call.error = _ledger_error(translated(error, self.path))
-        for call in calls:
-            call.settle()
 
     def _try(self, connection: sqlite3.Connection, call: Call) -> None:
         connection.execute("SAVEPOINT one")
@@ -147,6 +143,11 @@ class SQLiteThread:
             call.error = error
             connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
+
+
+def _settle(calls: list[Call]) -> None:
+    for call in calls:
+        call.settle()
 
 
 def _ledger_error(error: StoreError) -> LedgerError:
