@@ -29,6 +29,10 @@ OURS = ("ucvm_agent", "contextualizers")
 SHOWN_BOOT = 8
 """Characters of the boot id in the text form."""
 
+_processors: list[Processor] = []
+"""Changed in place: a logger that has been used keeps the list that it has found, since making one takes longer than
+all that a line which is not shown costs otherwise."""
+
 SECRET_FIELDS = ("password", "token", "secret", "authorization", "cookie")
 
 
@@ -77,14 +81,15 @@ def configure(settings: Log, stamp: Stamp) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_last(text, stream.isatty())],
         )
     )
+    _processors[:] = [
+        structlog.stdlib.filter_by_level,
+        *shared,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     for old in root.handlers[:]:
