@@ -7,7 +7,7 @@ without `users` (or nobody could log in at all).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -35,8 +35,12 @@ class DefaultUserOptions(Options):
     password: Annotated[Secret | None, Reads("password")] = None
     disable_root: Annotated[bool, Reads("disable_root")] = False
 
-    def default_user(self, system: System) -> User | None:
-        """Return the default user of this system with what the context changes in it; None if nobody asks for it."""
+    def default_user(self, system: System, made: Collection[str] = ()) -> User | None:
+        """Return the default user of this system with what the context changes in it; None if nobody asks for it.
+
+        Arguments:
+            made: groups that the context makes, and that exist the next time that this is asked.
+        """
         changes = [each for each in (self.user, *(self.users or ())) if each and self._is_default(each)]
         implied = self.users is None and (self.password is not None or self.disable_root)
         if not changes and not implied:
@@ -45,7 +49,7 @@ class DefaultUserOptions(Options):
             {
                 "name": _NAMES.get(system.facts.os_id, "cernvm"),
                 "gecos": "Default user",
-                "groups": tuple(group for group in _GROUPS if system.group(group)),
+                "groups": tuple(group for group in _GROUPS if group in made or system.group(group)),
                 "shell": "/bin/bash",
                 "sudo": "ALL=(ALL) NOPASSWD:ALL",
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -96,21 +96,35 @@ class Users(Contextualizer[UsersOptions]):
 
 def _accounts(options: UsersOptions, system: System) -> dict[str, Account]:
     """Return the accounts by name, in the order in which they are made; of two with a name cloud-config's counts."""
-    wanted = [_cernvm_user(each, options, system) for each in read_cernvm_users(options.cernvm_users)[0]]
+    cernvm_users = read_cernvm_users(options.cernvm_users)[0]
+    made = {*_made(options), *(user.group for user in cernvm_users)}
+    wanted = [_cernvm_user(each, options, system, made) for each in cernvm_users]
     users = {user.name: user for user in wanted}
-    for number, cernvm_user in enumerate(wanted):
-        if number == 0:
-            groups = tuple(group for group in ADMINISTRATORS if system.group(group))
-            users[cernvm_user.name] = cernvm_user.model_copy(update={"groups": (*cernvm_user.groups, *groups)})
-    if default := options.default_user(system):
+    for first in wanted[:1]:
+        groups = tuple(group for group in ADMINISTRATORS if group in made or system.group(group))
+        users[first.name] = first.model_copy(update={"groups": (*first.groups, *groups)})
+    if default := options.default_user(system, made):
         users[default.name] = default
     users |= {user.name: user for user in options.users or () if user.name != "default"}
     passwords = _passwords(options, system)
     return {name: Account(user, passwords.get(name)) for name, user in users.items()}
 
 
-def _cernvm_user(user: CernVMUser, options: UsersOptions, system: System) -> User:
-    supplementary = ("users",) if user.group != user.name and system.group("users") else ()
+def _made(options: UsersOptions) -> Iterator[str]:
+    """Yield the groups that the keys of cloud-config make.
+
+    Who joins a group where it exists joins those as well: at the next boot they do exist.
+    """
+    for group in options.groups:
+        yield from group
+    for user in (*(options.users or ()), *([options.user] if options.user else [])):
+        yield user.main_group or user.name
+        yield from user.groups if user.create_groups else ()
+
+
+def _cernvm_user(user: CernVMUser, options: UsersOptions, system: System, made: Collection[str]) -> User:
+    has_users = "users" in made or system.group("users")
+    supplementary = ("users",) if user.group != user.name and has_users else ()
     return User(
         name=user.name,
         primary_group=user.group if user.group != user.name else None,

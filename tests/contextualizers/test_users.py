@@ -112,6 +112,35 @@ def test_the_default_user_has_the_name_that_people_know(release: str, name: str,
 
 
 @pytest.mark.parametrize(
+    "keys",
+    [
+        "users: [default, {name: alice, groups: [wheel]}]",
+        "users: [default]\ngroups: [wheel]",
+        "users: [default, {name: wheel}]",
+        "users: [default, {name: alice, primary_group: wheel}]",
+    ],
+)
+def test_the_default_user_joins_groups_that_the_context_makes(keys: str, tmp_path: Path) -> None:
+    """So what is wanted is the same before they are there and afterwards."""
+    first = ask(Users(), f"#cloud-config\n{keys}\n", furnish(tmp_path, {"/etc/group": "root:x:0:\n"}))
+    again = ask(Users(), f"#cloud-config\n{keys}\n", furnish(tmp_path, {"/etc/group": "root:x:0:\nwheel:x:10:\n"}))
+    assert first.actions == again.actions
+    (default,) = [action for action in first.actions if isinstance(action, EnsureUser) and action.name == "cernvm"]
+    assert default.groups == ("wheel",)
+
+
+def test_administrators_of_cernvm_join_groups_that_the_context_makes(tmp_path: Path) -> None:
+    """As with the default user."""
+    text = "[cernvm]\nusers=ada:docker:secret,eve:eve:secret\n\n#cloud-config\ngroups: [wheel, users]\n"
+    first = ask(Users(), text, furnish(tmp_path, {"/etc/group": "root:x:0:\n"}))
+    made = "root:x:0:\nwheel:x:10:\nusers:x:100:\ndocker:x:101:\n"
+    again = ask(Users(), text, furnish(tmp_path, {"/etc/group": made}))
+    assert first.actions == again.actions
+    ada, eve = [action.groups for action in first.actions if isinstance(action, EnsureUser)]
+    assert (ada, eve) == (("users", "wheel", "docker"), ())
+
+
+@pytest.mark.parametrize(
     "keys", ["user: {name: me, sudo: false, groups: []}", "users: [{name: default, sudo: false, groups: []}]\nuser: me"]
 )
 def test_the_default_user_can_be_changed(keys: str, system: System) -> None:
