@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -14,10 +14,12 @@ from ucvm_agent.contextualize.base import (
     Contextualizer,
     Frequency,
     Options,
+    Problem,
     Reads,
     Script,
     Stage,
     System,
+    remark,
 )
 
 
@@ -67,6 +69,10 @@ class ScriptsBefore(Contextualizer[ScriptsBeforeOptions]):
         yield from _commands(options.bootcmd, context, Frequency.BOOT)
         yield from _scripts(context, Stage.BEFORE)
 
+    def remarks(self, options: ScriptsBeforeOptions, context: Context, system: System) -> Iterable[Problem]:
+        """Warn of words of commands that YAML has changed."""
+        return _changed_words("bootcmd", context)
+
 
 class ScriptsOptions(Options):
     """`runcmd`: commands for each instance, after all else."""
@@ -89,10 +95,28 @@ class Scripts(Contextualizer[ScriptsOptions]):
         yield from _scripts(context, Stage.AFTER)
         yield from _commands(options.runcmd, context, None)
 
+    def remarks(self, options: ScriptsOptions, context: Context, system: System) -> Iterable[Problem]:
+        """Warn of words of commands that YAML has changed."""
+        return _changed_words("runcmd", context)
+
 
 def _commands(commands: Iterable[tuple[str, ...]], context: Context, frequency: Frequency | None) -> Iterable[Action]:
     for argv in commands:
         yield RunCommand(argv=argv, environment=_environment(context), frequency=frequency)
+
+
+def _changed_words(key: str, context: Context) -> Iterator[Problem]:
+    """Yield a warning for each word of a list that is no text in YAML, and reaches the program as another one."""
+    entry = context.entry(key)
+    for number, command in enumerate(entry.value if entry and isinstance(entry.value, tuple) else ()):
+        for position, word in enumerate(command if isinstance(command, tuple) else ()):
+            path = (key, number, position)
+            if isinstance(word, bool):
+                message = f"is a truth value in YAML, so the command gets the word {word}"
+                yield remark(context, path, message, "put it in quotes")
+            elif isinstance(word, int | float) and context.is_written_otherwise(path, str(word)):
+                message = "is a number in YAML, so the command gets it written otherwise"
+                yield remark(context, path, message, "put it in quotes")
 
 
 def _scripts(context: Context, stage: Stage) -> Iterable[Action]:

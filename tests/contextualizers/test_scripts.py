@@ -50,6 +50,26 @@ def test_a_wrong_command_does_not_stop_the_others(system: System) -> None:
     assert answer.texts == [f"error {line}: runcmd[{line - 2}]: {message}" for line in (3, 4, 6)]
 
 
+def test_words_that_yaml_changes_are_told(system: System) -> None:
+    """They reach the program as YAML reads them, as with cloud-init; a warning at each tells what to do."""
+    commands = "[[chmod, 0755, /x], [echo, no, 'no', 7, 1.5, 1.50], [mkdir, -1, 0x10 ]]"
+    answer = ask(Scripts(), f"#cloud-config\nruncmd: {commands}\n", system)
+    assert [action.target for action in answer.actions] == [
+        "chmod 493 /x",
+        "echo False no 7 1.5 1.5",
+        "mkdir -1 16",
+    ]
+    number = "is a number in YAML, so the command gets it written otherwise"
+    assert answer.texts == [
+        f"warning 2: runcmd[1][2]: {number}",
+        "warning 2: runcmd[2][2]: is a truth value in YAML, so the command gets the word False",
+        f"warning 2: runcmd[2][6]: {number}",
+        f"warning 2: runcmd[3][3]: {number}",
+    ]
+    (told,) = ask(ScriptsBefore(), "#cloud-config\nbootcmd:\n- - setenforce\n  - off\n", system).problems
+    assert (told.place.line, told.place.column, told.hint) == (4, 5, "put it in quotes")
+
+
 def test_scripts_run_before_or_after_as_their_first_line_says(system: System) -> None:
     """Each script of a real context runs in exactly one of the two places."""
     after = (SAMPLES / "atlas.context").read_text()

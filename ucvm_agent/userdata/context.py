@@ -8,6 +8,7 @@ write it: `users`, `cvmfs.proxy`, `[cernvm] proxy`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -174,6 +175,15 @@ class Context:
             if (found := self.places.get(path[:end])) is not None:
                 return found
         return Place(self.parts[0].name if self.parts else "user-data")
+
+    def is_written_otherwise(self, path: Path, number: str) -> bool:
+        """Whether a number stands in the text in another form than this one, such as 0755 for 493."""
+        place = self.place(path)
+        text = next((part.text for part in self.parts if part.name == place.part), "")
+        lines = text.split("\n")
+        line = lines[place.line - 1][place.column - 1 :] if 0 < place.line <= len(lines) else ""
+        written = re.match(r"[-+.0-9][-+._0-9A-Za-z]*(?=\s*(?:[],#]|$))", line)
+        return written is not None and written[0] != number
 
 
 def parse_key(key: str) -> Path:
