@@ -33,6 +33,7 @@
     ├── BootError                a part of the root file system cannot be mounted or made
     ├── DeliveryError            a controller could not be told
     │   ├── DeliveryDelayed      … now: keep the event and try again
+    │   │   └── NotConnected     … for want of the XMPP connection, which tells of that itself
     │   └── DeliveryRefused      … and never will: the controller does not want this event
     └── MessageRefused           what a peer sent is dropped: it is not authentic, malformed, or cannot be decrypted
         └── TicketRefused        … for want of a good ticket, which the peer is told
@@ -232,6 +233,10 @@ class DeliveryDelayed(DeliveryError):
     def __init__(self, message: str, *, where: str = "", hint: str = "", after: float = 0.0) -> None:
         super().__init__(message, where=where, hint=hint)
         self.after = after
+
+
+class NotConnected(DeliveryDelayed):
+    """There is no XMPP connection; whoever holds it has logged why."""
 
 
 class DeliveryRefused(DeliveryError):

@@ -9,7 +9,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_base
 
-from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, StoreError
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, NotConnected, StoreError
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.store.store import Store
@@ -40,6 +40,7 @@ class Courier:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._error = ""
+        self._told = ""
 
     def wake(self) -> None:
         """There is a new event."""
@@ -81,9 +82,9 @@ class Courier:
             await asyncio.to_thread(self._store.events.delivered, name, event, refused=True, error=str(error))
         else:
             await asyncio.to_thread(self._store.events.delivered, name, event)
-        if self._error:
+        if self._told:
             log.info("controller is back", controller=name)
-            self._error = ""
+        self._error = self._told = ""
 
     async def _send(self, event: Event) -> None:
         try:
@@ -96,11 +97,13 @@ class Courier:
         """Return the seconds until the next try, and log why there is one."""
         error = state.outcome and state.outcome.exception()
         wait = max(self._away(state), error.after if isinstance(error, DeliveryDelayed) else 0.0)
-        reason = str(error)
-        # The same reason every few minutes for hours is worth one line.
-        write = log.debug if reason == self._error else log.info
-        write("event not delivered", controller=self._reporter.name, reason=reason, retry_seconds=round(wait, 1))
-        self._error = reason
+        self._error = str(error)
+        # The same reason every few minutes for hours is worth one line, and none if the connection tells it.
+        known = self._error == self._told or isinstance(error, NotConnected)
+        write = log.debug if known else log.info
+        write("event not delivered", controller=self._reporter.name, reason=self._error, retry_seconds=round(wait, 1))
+        if not known:
+            self._told = self._error
         return wait
 
     async def _pause(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, tostring
 from slixmpp import JID, InvalidJID
 
 from ucvm_agent.copilot.stanza_error import StanzaError, read_error
-from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused
+from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused, NotConnected
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.stanzas import confirmed, event_message
@@ -104,7 +104,7 @@ class XmppReporter(Reporter):
     def _post(self, letter: Letter, event: Event) -> None:
         connection = self._connection
         if not connection.connected:
-            raise DeliveryDelayed(f"no XMPP connection: {connection.lost.reason}")
+            raise NotConnected(f"no XMPP connection: {connection.lost.reason}")
         if not self._receipts and not connection.acknowledges:
             raise DeliveryDelayed("the XMPP server acknowledges nothing", hint="set xmpp.receipts = true")
         if self._clock() < letter.due:
@@ -131,7 +131,7 @@ class XmppReporter(Reporter):
     def session_lost(self, reason: str) -> None:
         """Wait no longer; an answer may still come after a resumption."""
         if not self._letter.delivered:
-            self._letter.error = DeliveryDelayed(f"no XMPP connection: {reason}")
+            self._letter.error = NotConnected(f"no XMPP connection: {reason}")
             self._letter.news.set()
 
     def received(self, message: Element) -> None:

@@ -16,10 +16,15 @@ def read_password(settings: Xmpp) -> str:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not text.
+        ValueError: it is not text, or there is none.
     """
     if settings.password_file is not None:
-        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        password = settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        if not password:
+            raise ValueError(f"{settings.password_file} is empty")
+        return password
+    if not settings.password.get_secret_value():
+        raise ValueError("neither password nor password_file is set")
     return settings.password.get_secret_value()
 
 

@@ -18,7 +18,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random
 from tenacity.wait import wait_base
 
-from ucvm_agent.errors import DeliveryDelayed
+from ucvm_agent.errors import NotConnected
 from ucvm_agent.network.retry import AWAY
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.account import explain, full_jid, read_jid, read_password, tls_context
@@ -141,11 +141,11 @@ class Connection:
         """Send a `<message>`; `Listener.acknowledged` tells when the server has it.
 
         Raises:
-            DeliveryDelayed: there is no connection; says why.
+            NotConnected: says why.
         """
         stream = self._stream
         if stream is None or not self.connected:
-            raise DeliveryDelayed(f"no XMPP connection: {self.lost.reason}")
+            raise NotConnected(f"no XMPP connection: {self.lost.reason}")
         stanza: StanzaBase = Message(stream, message)  # type: ignore[no-untyped-call]  # as slixmpp leaves it
         stream.send(stanza)
         stream.request_acknowledgement()
@@ -188,11 +188,13 @@ class Connection:
         self._failure = None
         self._started = started = loop.create_future()
         self._ended = ended = loop.create_future()
+        what = "password"
         try:
             stream.password = await asyncio.to_thread(read_password, self._settings)
+            what = "certificates"
             stream.ssl_context = await asyncio.to_thread(tls_context, self._settings)
         except (OSError, ValueError) as error:
-            self._end(Failure(f"cannot use password or certificates: {explain(error)}", lasting=True))
+            self._end(Failure(f"cannot read the {what} of [xmpp]: {explain(error)}", lasting=True))
             return
         if self._settings.host:
             stream.connect(self._settings.host, self._settings.port)
