@@ -9,7 +9,7 @@ import pytest
 from tests.jobs.machine import Machine
 from tests.jobs.site import Site, reach
 from tests.servers.manager import Task, done
-from ucvm_agent.copilot.messages import JobDone
+from ucvm_agent.copilot.messages import JobDone, WantJob
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
 
@@ -31,6 +31,24 @@ async def test_each_slot_has_an_account_of_its_own(our_site: Site) -> None:
     await site.manager.hears(JobDone, wanted=done("j-1"))
     printed = sorted(site.manager.output(name, "stdout") for name in site.manager.given)
     assert printed == [f"job-{slot}\n" * 3 + "mine\n" for slot in (1, 2)]
+
+
+async def test_a_machine_without_the_account_says_so_in_its_state(our_site: Site) -> None:
+    """With what to do; nobody is asked for a job until that is done, and then at once."""
+    site = our_site
+    site.configure(slots=2, user="job")
+    machine = Machine.make(site.folder / "machine", site.daemon)
+    machine.add_accounts("other")
+    site.manager.queue.append(Task("j-1", WHOSE))
+    await machine.boot()
+    told = await site.controller.reason("no job can be run here: jobs.user = 'job': the account of jobs does not exist")
+    assert (told.state, told.reason.count("useradd")) == ("ready", 1)
+    _, output, _ = await site.daemon.command("status")
+    assert f"reason    {told.reason}" in output
+    assert site.manager.heard(WantJob) == []
+    machine.add_accounts("job")
+    await site.manager.hears(JobDone)
+    assert (await site.controller.state("working")).reason == ""
 
 
 async def test_slots_without_accounts_share_one_and_that_is_told(our_site: Site) -> None:

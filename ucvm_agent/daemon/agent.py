@@ -2,8 +2,9 @@
 
     booting → discovering → contextualizing → ready | degraded | failed → draining → stopped
 
-SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew. Settings that
-come with the user-data are taken over when these are carried out, and all goes on where it was. Whatever
+SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew; if they are wrong,
+nothing changes. Settings that come with the user-data are taken over when these are carried out, and all goes on where
+it was. Whatever
 happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon; only
 a state file that cannot be used is that.
 """
@@ -11,16 +12,14 @@ a state file that cannot be used is that.
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from enum import IntEnum
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ucvm_agent.contextualize.redaction import trace
 from ucvm_agent.daemon.answers import Answers
+from ucvm_agent.daemon.calls import Call, Calls
 from ucvm_agent.daemon.counterparts import Counterparts, reach
 from ucvm_agent.daemon.news import News, Standing
 from ucvm_agent.daemon.usable import REFUSED, read_usable
@@ -47,16 +46,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-
-class Call(IntEnum):
-    """What the daemon is called to do; of several calls the greatest counts."""
-
-    TAKE_OVER = 0
-    RELOAD = 1
-    STOP = 2
-
-
-SIGNALS = {signal.SIGHUP: Call.RELOAD, signal.SIGTERM: Call.STOP, signal.SIGINT: Call.STOP}
 
 ACTION_SHARE = 0.7
 """Part of the stop timeout that running actions get, …"""
@@ -101,7 +90,7 @@ class Agent:
         self._store = store
         self._stamp = stamp
         self._notify = Notify()
-        self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._calls = Calls()
         self._given = read_context_file(self._settings.root)
         self._standing: Standing | None = None
         self._applying = asyncio.Lock()
@@ -112,33 +101,22 @@ class Agent:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        with self._signals():
+        with self._calls.of_signals():
             lock.listen(self._store.path.parent)
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._notify.heartbeat())
                 self._enter(State.BOOTING)
                 self._tell_refused()
-                while (call := await self._serve()) is not Call.STOP:
-                    self._reload(call)
+                while await self._serve() is not Call.STOP:
+                    pass
                 heartbeat.cancel()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number, call in SIGNALS.items():
-            loop.add_signal_handler(number, self._calls.put_nowait, call)
-        try:
-            yield
-        finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
 
     async def _serve(self) -> Call:
         """Work by the present settings; return what we are called to do then."""
         async with Outbox.open(self._settings, self._store) as outbox:
             self._news = asyncio.Queue()
             self._counterparts = await reach(
-                outbox.connection, self._settings, self._store, changed=self._on_jobs, apply=self._on_wish
+                outbox.connection, self._settings, self._store, changed=self._on_counterparts, apply=self._on_wish
             )
             async with self._counterparts.posting():
                 async with asyncio.TaskGroup() as group:
@@ -156,11 +134,11 @@ class Agent:
         return call
 
     async def _called(self) -> Call:
-        """Wait until we are called; many calls count as one."""
-        calls = [await self._calls.get()]
-        while not self._calls.empty():
-            calls.append(self._calls.get_nowait())
-        return max(calls)
+        """Wait until we are called to what needs other connections; wrong settings are no reason to leave these."""
+        while True:
+            call = await self._calls.next()
+            if call is Call.STOP or self._reload(call) or call is Call.REJOIN:
+                return call
 
     async def _drain(self) -> None:
         """Let running actions come to their end, but not for longer than the stop timeout."""
@@ -172,26 +150,28 @@ class Agent:
                 if self._counterparts.worker is not None:
                     await self._counterparts.worker.stop()
 
-    def _reload(self, call: Call) -> None:
-        self._notify.reloading()
-        if call is Call.RELOAD or (self._standing and self._standing.answer is None):
-            self._standing = None
+    def _reload(self, call: Call) -> bool:
+        """Read the settings again; False if they are wrong, so that the old ones stay."""
         self._given = read_context_file(self._settings.root)
         try:
             effective = read_usable(self._load)
         except SettingsError as error:
             log.warning("settings are wrong, the old ones stay", reason=str(error))
             self._store.events.emit(Note(message=f"settings were not taken over: {error}"))
-            return
+            return False
+        self._notify.reloading()
+        if call is not Call.TAKE_OVER or (self._standing and self._standing.answer is None):
+            self._standing = None
         settings, self._refused = effective.settings, effective.refused
         if state_file(settings) != state_file(self._settings):
             log.warning("root and state_dir change only at a restart")
             settings = settings.model_copy(update={"root": self._settings.root, "state_dir": self._settings.state_dir})
         self._settings = settings
-        message = "settings were read again" if call is Call.RELOAD else "user-data have changed the settings"
+        message = "user-data have changed the settings" if call is Call.TAKE_OVER else "settings were read again"
         log.info(message)
         self._store.events.emit(Note(message=message))
         self._tell_refused()
+        return True
 
     def _tell_refused(self) -> None:
         if self._refused is not None:
@@ -201,9 +181,7 @@ class Agent:
         if self._draining and state is not State.STOPPED:
             return
         self._own = (state, reason)
-        if (worker := self._counterparts.worker) is not None:
-            worker.permit(state)
-            state, reason = worker.standing(state, reason)
+        state, reason = self._counterparts.standing(state, reason)
         self._stamp.phase = state.value
         # A commit on the loop, some ten of them in a boot: in a thread a stop would queue behind those of actions, and
         # two states could change places.
@@ -211,7 +189,7 @@ class Agent:
             log.info("state changed", state=state.value, reason=reason or None)
         self._notify.status(f"{state}: {reason}" if reason else state.value)
 
-    def _on_jobs(self) -> None:
+    def _on_counterparts(self) -> None:
         self._enter(*self._own)
 
     def _on_wish(self, found: Found) -> None:
@@ -270,7 +248,7 @@ class Agent:
     async def _take_over(self) -> None:
         """Have the settings read again if the user-data have changed them."""
         if await asyncio.to_thread(read_context_file, self._settings.root) != self._given:
-            self._calls.put_nowait(Call.TAKE_OVER)
+            self._calls.put(Call.TAKE_OVER)
 
     async def _listen(self) -> None:
         """Queue what the sources say; an answer that has been carried out already is only followed."""
@@ -302,5 +280,5 @@ class Agent:
         await carry_out(prepared, self._settings, self._store, self._enter)
         if self._store.machine_id != before:
             # This disk was cloned: the connections have still the name of the machine that it was.
-            self._calls.put_nowait(Call.RELOAD)
+            self._calls.put(Call.REJOIN)
         return prepared

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ucvm_agent.daemon.attendance import Work, metered, monitored, operated
+from ucvm_agent.events import State
 
 if TYPE_CHECKING:
     from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.copilot.post import Post
     from ucvm_agent.copilot.secure import Consumer
     from ucvm_agent.copilot.ticketing import Ticketing
+    from ucvm_agent.daemon.trouble import Trouble
     from ucvm_agent.jobs.worker import Worker
     from ucvm_agent.settings import Jobs, Settings
     from ucvm_agent.sources.base import Found
@@ -31,6 +33,7 @@ class Counterparts:
 
     Arguments:
         attended: what is done for those who look on.
+        trouble: with the connection to them.
     """
 
     controllers: Controllers | None = None
@@ -38,6 +41,16 @@ class Counterparts:
     worker: Worker | None = None
     attended: tuple[Work, ...] = ()
     ticketing: Ticketing | None = None
+    trouble: Trouble | None = None
+
+    def standing(self, state: State, reason: str) -> tuple[State, str]:
+        """Return the state of the machine with what they make of it, from what it would be without them."""
+        if self.worker is not None:
+            self.worker.permit(state)
+            state, reason = self.worker.standing(state, reason)
+        if self.trouble is not None and state in (State.READY, State.WORKING):
+            reason = "; ".join(filter(None, (reason, self.trouble.reason)))
+        return state, reason
 
     @asynccontextmanager
     async def posting(self) -> AsyncIterator[None]:
@@ -52,6 +65,8 @@ class Counterparts:
         """Yield what is to be done until cancelled, each by itself."""
         if self.worker is not None:
             yield self._work_for_managers
+        if self.trouble is not None:
+            yield self.trouble.run
         yield from self.attended
 
     async def _work_for_managers(self) -> None:
@@ -74,7 +89,7 @@ async def reach(
 
     Arguments:
         connection: must not have begun to connect, so that they miss nothing of it.
-        changed: called when jobs change the state of the machine.
+        changed: called when they make the state of the machine another one.
         apply: called with user-data that an operator wants to be applied.
     """
     if connection is None:
@@ -85,6 +100,7 @@ async def reach(
     from ucvm_agent.copilot.stanza import bare
     from ucvm_agent.daemon.operation import Operation
     from ucvm_agent.daemon.renewal import Renewal
+    from ucvm_agent.daemon.trouble import Trouble
 
     verifier = Verifier(settings.xmpp, connection.jid, store.pins)
     accounts = {bare(controller) for controller in settings.xmpp.controllers}
@@ -113,12 +129,12 @@ async def reach(
         *operated(connection, Operation(settings, store, worker, renewal), settings, verifier),
     )
     if not accounts:
-        return Counterparts(None, post, worker, attended)
+        return Counterparts(None, post, worker, attended, trouble=Trouble(connection, changed))
     card = await asyncio.to_thread(read_card, store.machine_id, store.instance_id)
     last = await asyncio.to_thread(store.last_context)
     newest = last.metadata.sequence if last else 0
     renewal.controllers = Controllers(connection, settings.xmpp, card, verifier, newest=newest)
-    return Counterparts(renewal.controllers, post, worker, attended, ticketing)
+    return Counterparts(renewal.controllers, post, worker, attended, ticketing, Trouble(connection, changed))
 
 
 def make_consumer(jobs: Jobs) -> Consumer | None:

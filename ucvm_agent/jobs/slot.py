@@ -44,7 +44,10 @@ class Slot:
 
     Arguments:
         number: counted from 1.
-        changed: called when the slot has got a job, and when it has none any more.
+        changed: called when the slot has got a job, when it has none any more, and when `obstacle` is another one.
+
+    Attributes:
+        obstacle: why no job can be run here, for people; empty if one can.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Slot:
         changed: Callable[[], None],
     ) -> None:
         self.number = number
+        self.obstacle = ""
         self._conversation = conversation
         self._settings = conversation.settings
         self._desk = desk
@@ -121,13 +125,19 @@ class Slot:
         try:
             await asyncio.to_thread(self._workshop.check, self.number)
         except JobError as error:
-            self._conversation.report(f"no job can be run here: {error}")
-            await asyncio.sleep(self._settings.retry_limit_seconds)
+            self._find_obstacle(f"no job can be run here: {error}")
+            await asyncio.sleep(self._settings.retry_seconds)
             return
+        self._find_obstacle("")
         if not gate.is_set():  # it was closed meanwhile, when there was nothing yet that `stop_asking` could stop
             return
         async with asyncio.TaskGroup() as group:
             self._asking = group.create_task(self._desk.fetch(self.number))
+
+    def _find_obstacle(self, obstacle: str) -> None:
+        if obstacle != self.obstacle:
+            self.obstacle = obstacle
+            self._changed()
 
     async def _work(self, job: BookedJob) -> None:
         self._over.clear()

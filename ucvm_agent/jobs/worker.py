@@ -140,7 +140,10 @@ class Worker:
         if drains:
             why = "; ".join(drains.values())
             return State.DRAINING, why if jobs else f"{why}: no job is left"
-        return (State.WORKING, "") if jobs and state is State.READY else (state, reason)
+        if state is State.READY:
+            obstacles = dict.fromkeys(slot.obstacle for slot in self.slots if slot.obstacle)
+            return State.WORKING if jobs else state, "; ".join(obstacles)
+        return state, reason
 
     def drain(self, reason: str, cause: Cause = Cause.ORDER) -> None:
         """Finish the jobs, and take no more until `resume`, over restarts as well."""
