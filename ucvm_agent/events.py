@@ -99,6 +99,11 @@ class JobPhase(StrEnum):
         return self in (JobPhase.DONE, JobPhase.REFUSED, JobPhase.CANCELLED, JobPhase.LOST)
 
 
+def describe_status(status: int) -> str:
+    """Return a raw wait status as a shell would tell it."""
+    return f"signal {status & 127}" if status & 127 else f"code {status >> 8}"
+
+
 class JobChanged(Body):
     """A job entered a phase.
 

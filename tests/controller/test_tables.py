@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ucvm_agent.controller.model import Machine
 from ucvm_agent.controller.submitting import size
-from ucvm_agent.controller.tables import Screen, clean, plan_lines
+from ucvm_agent.controller.tables import Screen, clean, machine_row, plan_lines
+from ucvm_agent.events import State
 
 TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)
 
@@ -23,6 +26,21 @@ def test_a_table_fits_and_commands_nothing(rows: list[tuple[str, str, str]]) -> 
     assert len(lines) == len(rows) + 1
     assert all(len(line) <= 80 for line in lines)
     assert all(clean(line) == line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "failure", "shown"),
+    [
+        (State.DEGRADED, "script failed", "script failed", "script failed"),
+        (State.READY, "no job can be run here", "script failed", "no job can be run here"),
+        (State.READY, "", "script failed", "before: script failed"),
+        (State.READY, "", "", ""),
+    ],
+)
+def test_a_vm_is_shown_with_what_is_wrong_with_it_now(state: State, reason: str, failure: str, shown: str) -> None:
+    """Of one that is well again, what was wrong last."""
+    machine = Machine(machine_id="m", seen=datetime.now(UTC), online=True, state=state, reason=reason, failure=failure)
+    assert machine_row(machine)[-1] == shown
 
 
 @given(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ucvm_agent.errors import UsageError
 from ucvm_agent.events import State
+from ucvm_agent.events import describe_status as describe_status  # for the ledger
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
 """An id is also the name of a folder and of a file (references/copilot-protocol.md, section 6.6)."""
@@ -229,8 +230,3 @@ class Summary(Record):
     machines: int = 0
     online: int = 0
     states: dict[str, int] = {}
-
-
-def describe_status(status: int) -> str:
-    """Return a raw wait status as a shell would tell it."""
-    return f"signal {status & 127}" if status & 127 else f"code {status >> 8}"

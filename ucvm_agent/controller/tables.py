@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ucvm_agent.controller.model import Job, JobStatus, Machine, describe_status
+from ucvm_agent.controller.model import Job, JobStatus, Machine
 from ucvm_agent.events import (
     ActionEnded,
     ContextReceived,
@@ -20,6 +20,7 @@ from ucvm_agent.events import (
     Note,
     State,
     StateChanged,
+    describe_status,
 )
 
 GAP = "  "
@@ -104,15 +105,16 @@ def job_row(job: Job) -> Sequence[str]:
     return job.status, job.id, ago(job.changed), _place(job), job.reason or command
 
 
-MACHINE_TITLES = ("STATE", "VM", "SINCE", "JOBS", "LAST FAILURE")
+MACHINE_TITLES = ("STATE", "VM", "SINCE", "JOBS", "REASON")
 
 
 def machine_row(machine: Machine) -> Sequence[str]:
-    """Return a VM as a row beneath `MACHINE_TITLES`."""
+    """Return a VM as a row beneath `MACHINE_TITLES`; where nothing is wrong now, why it was degraded or failed last."""
     away = not machine.online and machine.state is not State.STOPPED
     state = "offline" if away else machine.state or "new"
     since = machine.seen if away else machine.since
-    return state, machine.host or machine.machine_id, ago(since), str(len(machine.jobs)), machine.failure
+    reason = machine.reason or (f"before: {machine.failure}" if machine.failure else "")
+    return state, machine.host or machine.machine_id, ago(since), str(len(machine.jobs)), reason
 
 
 EVENT_TITLES = ("TIME", "VM", "EVENT")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ucvm_agent.events import describe_status
+
 if TYPE_CHECKING:
     from ucvm_agent.settings import Settings
     from ucvm_agent.store.events import Delivery
@@ -103,7 +105,7 @@ def jobs_text(jobs: Sequence[JobLine]) -> str:
 
 
 def _job(job: JobLine) -> str:
-    status = "" if job.exit_status is None else f", wait status {job.exit_status}"
+    status = "" if job.exit_status is None else f", ended with {describe_status(job.exit_status)}"
     reason = f": {job.reason}" if job.reason else ""
     return f"slot {job.slot}: {job.job_id}, {job.phase} since {_moment(job.changed)}{status}, of {job.manager}{reason}"
 

@@ -63,7 +63,12 @@ function row(machine) {
     cell("VM", make("span", { class: "name", title: machine.machine_id }, machine.host || machine.machine_id)),
     cell("Since", word === "offline" ? since(machine.seen) : since(machine.since)),
     cell("Jobs", make("span", { class: "links" }, jobs)),
-    cell("Last failure", make("span", { class: faulty ? "fault" : "quiet" }, machine.failure)));
+    cell("Reason", make("span", { class: faulty ? "fault" : "quiet" }, reason(machine))));
+}
+
+/** Why it is as it is; where nothing is wrong now, why it was degraded or failed last. */
+function reason(machine) {
+  return machine.reason || (machine.failure && `before: ${machine.failure}`);
 }
 
 export function cell(label, ...children) {
