@@ -31,10 +31,11 @@ users: [{name: alice}]
 write_files: [{path: /srv/told, content: by the context}]
 runcmd: [echo told > /srv/ran]
 """
+IDENTITY = '{"instanceId": "i-0123456789abcdef0", "region": "eu-west-1", "availabilityZone": "eu-west-1a"}'
 VARIANTS = {
     "plain": ("agent", "ucvm=off", r"login:"),
     "agent": ("agent", "", r"ucvm-agent\[\d+\]: ready since"),
-    "cloud-init": ("cloud-init", "ucvm=off ci.ds=Ec2", r"Cloud-init v\S+ finished"),
+    "cloud-init": ("cloud-init", "ucvm=off ci.ds=Ec2", r"Cloud-init v\. \S+ finished"),
 }
 """What is in the image, the kernel's parameters, and what the console says at the end."""
 
@@ -61,7 +62,7 @@ def build(content: str) -> Path:
 async def boot(image: Path, parameters: str, done: str) -> Measured:
     """Start a machine, and return what it took until it was done."""
     with tempfile.TemporaryDirectory() as folder:
-        async with Imds(CONTEXT, require_token=False) as imds:
+        async with Imds(CONTEXT, document=IDENTITY, require_token=False) as imds:
             hardware = Hardware(
                 image=image,
                 disks=(make_disk(Path(folder) / "scratch.img"),),
