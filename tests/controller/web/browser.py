@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,8 @@ class Browser:
         return await asyncio.to_thread(self._driver.execute_cdp_cmd, name, arguments)
 
 
-@asynccontextmanager
-async def browse() -> AsyncIterator[Browser]:
+@contextmanager
+def chromium() -> Iterator[webdriver.Chrome]:
     """Run a browser; it ends with the block."""
     options = Options()
     options.binary_location = "/usr/bin/chromium"
@@ -124,10 +124,23 @@ async def browse() -> AsyncIterator[Browser]:
     ):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service("/usr/bin/chromedriver")
-    driver = await asyncio.to_thread(lambda: webdriver.Chrome(options=options, service=service))
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
     driver.set_script_timeout(PATIENCE)
     try:
-        yield Browser(driver)
+        yield driver
     finally:
-        await asyncio.to_thread(driver.quit)
+        driver.quit()
+
+
+@asynccontextmanager
+async def open_tab(driver: webdriver.Chrome) -> AsyncIterator[Browser]:
+    """Open a tab, which knows nothing of those before it; it is closed with the block."""
+    first = driver.current_window_handle
+    await asyncio.to_thread(driver.switch_to.new_window, "tab")
+    tab = Browser(driver)
+    await tab.complaints()
+    try:
+        yield tab
+    finally:
+        await asyncio.to_thread(driver.close)
+        driver.switch_to.window(first)

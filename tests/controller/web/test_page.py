@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
 from tests.controller.conftest import Make
 from tests.controller.peer import peer
-from tests.controller.web.browser import Browser, browse
+from tests.controller.web.browser import Browser, chromium, open_tab
 from tests.controller.web.site import Api, client, free_address, lonely_controller
 from tests.controller.web.test_figures import HOSTILE, present, record
 from tests.controller.web.test_jobs import FETCHED, archive, finish, submit, take
@@ -26,10 +27,16 @@ from ucvm_agent.events import ActionEnded, JobChanged, JobPhase, State, StateCha
 LOOKS = {"wide": (1400, 900, False), "dark": (1400, 900, True), "phone": (390, 844, False)}
 
 
+@pytest.fixture(scope="module", name="running")
+def _running() -> Iterator[webdriver.Chrome]:
+    with chromium() as driver:
+        yield driver
+
+
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A browser of the test's own, which has to have nothing to complain of."""
-    async with browse() as opened:
+async def browser(running: webdriver.Chrome) -> AsyncIterator[Browser]:
+    """A tab of the test's own, which has to have nothing to complain of."""
+    async with open_tab(running) as opened:
         yield opened
         assert await opened.complaints() == []
 
