@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
   python3-venv qemu-system-x86 redis-server rpm squashfs-tools strace systemd util-linux xorriso
 
 export PATH="$PWD/.venv/bin:$PATH"
+unset PYTHONDONTWRITEBYTECODE  # what is compiled is kept for the hundreds of processes that the tests start
 
 check() {
   ruff format --check --quiet .

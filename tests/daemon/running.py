@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -17,10 +18,13 @@ from ucvm_agent.events import Body, Event, JobChanged, Note, StateChanged
 
 B = TypeVar("B", bound=Body)
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that any step of a test may take before it has failed."""
 
 AGENT = (sys.executable, "-m", "ucvm_agent")
+
+UNTRUSTING = {"SSL_CERT_FILE": os.devnull}
+"""Nothing on loopback is certified by the authorities of the system, which each agent would take its time to read."""
 
 
 class Controller:
@@ -136,7 +140,7 @@ class Daemon:
                 *AGENT,
                 "--config",
                 self.config,
-                env=dict(self.environment),
+                env=UNTRUSTING | self.environment,
                 stderr=errors,
                 start_new_session=True,
             )
@@ -164,7 +168,7 @@ class Daemon:
             *arguments,
             "--config",
             self.config,
-            env=dict(self.environment),
+            env=UNTRUSTING | self.environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
