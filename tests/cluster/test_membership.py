@@ -19,7 +19,7 @@ from ucvm_agent.stages.preparation import prepare
 from ucvm_agent.store.store import Store
 
 QUICK = Cluster(pause=0.01, jitter=0.01, deadline=20, insecure=True)
-SHORT = QUICK.model_copy(update={"deadline": 0.2})
+SHORT = QUICK.model_copy(update={"deadline": 0.5})
 MASTER_IP = frozenset({"master_ip"})
 
 
@@ -100,7 +100,7 @@ async def test_the_deadline(store: Store) -> None:
     """A worker goes on without its cluster, and tells what was missing."""
     async with Online() as online:
         pin = online.new_cluster(master_ip="10.0.0.1")
-        with pytest.raises(SourceUnavailable, match=r"within 0.2 s: master_ready is not there yet"):
+        with pytest.raises(SourceUnavailable, match=r"within 0.5 s: master_ready is not there yet"):
             await join(member(online, pin), MASTER_IP, SHORT, store)
         online.silent = True
         with pytest.raises(SourceUnavailable, match="no answer of the cluster"):

@@ -140,7 +140,7 @@ class Daemon:
                 *AGENT,
                 "--config",
                 self.config,
-                env=UNTRUSTING | self.environment,
+                env={**UNTRUSTING, **self.environment},
                 stderr=errors,
                 start_new_session=True,
             )
@@ -168,7 +168,7 @@ class Daemon:
             *arguments,
             "--config",
             self.config,
-            env=UNTRUSTING | self.environment,
+            env={**UNTRUSTING, **self.environment},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

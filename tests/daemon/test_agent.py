@@ -136,7 +136,7 @@ async def test_no_source(controller: Controller, daemon: Daemon, tmp_path: Path)
     path = tmp_path / "late"
     daemon.configure(
         controller,
-        sources={"names": ["file"], "deadline": 0.2, "search_pause": 0.2},
+        sources={"names": ["file"], "deadline": 1.0, "search_pause": 0.2},
         **{"sources.file": {"path": str(path)}},
     )
     await daemon.start()

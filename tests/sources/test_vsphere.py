@@ -136,7 +136,7 @@ async def test_unset_values_are_none(host: Host) -> None:
 
 async def test_program_that_hangs_is_ended_and_asked_once_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the other one is; neither stays behind."""
-    monkeypatch.setattr(guestinfo, "TIMEOUT", 0.3)
+    monkeypatch.setattr(guestinfo, "TIMEOUT", 1.0)
     host.install("vmware-rpctool", before=f"echo $$ >> {host.programs}/running; exec sleep 600")
     host.install("vmtoolsd", words=2)
     host.set(userdata="data")

@@ -164,7 +164,7 @@ async def test_the_time_is_limited(place: Place) -> None:
     """Also for who does not want to hear of it; the validation has its turn after that."""
     check = "printf '#!/bin/sh\\nexit 4' > check"
     outcome, folder = await place.run(
-        f"{check}; trap '' TERM; while :; do sleep 600; done", limits=limits(wall=0.5), validation_script="check"
+        f"{check}; trap '' TERM; while :; do sleep 600; done", limits=limits(wall=1), validation_script="check"
     )
     assert (outcome.end, outcome.status, outcome.validate_status) == (End.TIME, signal.SIGTERM, 4 << 8)
     assert alive(folder) == []
