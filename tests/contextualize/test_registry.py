@@ -240,6 +240,16 @@ def test_only_files_that_nobody_else_could_have_written_are_run(drop_in: Write, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_that_a_group_may_write_to_is_not_run(drop_in: Write, folder: Path) -> None:
+    """Unless the group is root's."""
+    ours, others = drop_in("ours", mode=0o775), drop_in("others", mode=0o775)
+    os.chown(others, 0, 1000)
+    loaded = found(folder)
+    assert messages(loaded, str(others)) == ["it is left out: group 1000 may write to it"]
+    assert messages(loaded, str(ours)) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_file_of_another_user_is_not_run(drop_in: Write, folder: Path) -> None:
     path = drop_in("stranger")
     os.chown(path, 65534, 65534)

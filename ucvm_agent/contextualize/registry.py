@@ -161,6 +161,10 @@ def _is_usable(path: Path, problems: list[Problem]) -> bool:
     if status.st_mode & stat.S_IWOTH:
         problems.append(_warning(str(path), "it is left out: everybody may write to it", "chmod o-w it"))
         return False
+    if status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid()):
+        message = f"it is left out: group {status.st_gid} may write to it"
+        problems.append(_warning(str(path), message, "chmod g-w it"))
+        return False
     if not status.st_mode & stat.S_IXUSR:
         message = "it is left out: it is not executable"
         problems.append(Problem(Severity.NOTE, Place(str(path)), message, "chmod +x it, or move it elsewhere"))
