@@ -33,11 +33,23 @@ class Disk:
         self.process = 0
 
     def measure(self) -> int:
-        """Begin a measurement and return its process; `outlet` tells how it goes on."""
-        self.outlet, inlet = os.pipe()
-        null = os.open(os.devnull, os.O_RDWR)
-        self._text, self._begin, self.due = b"", time.monotonic(), inf
+        """Begin a measurement and return its process; `outlet` tells how it goes on.
+
+        0 if that is not possible now, perhaps since the job has used up what there is: then it is tried again.
+        """
+        self._text, self._begin, self.due, self.process = b"", time.monotonic(), inf, 0
         try:
+            self._start()
+        except OSError:
+            self._close()
+            self.due = self._begin + PAUSE
+        return self.process
+
+    def _start(self) -> None:
+        self.outlet, inlet = os.pipe()
+        null = -1
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
             self.process = os.posix_spawnp(
                 "du",
                 ("du", "-s", "-x", "--block-size=1", "--", *self._folders),
@@ -49,8 +61,8 @@ class Disk:
             )
         finally:
             os.close(inlet)
-            os.close(null)
-        return self.process
+            if null >= 0:
+                os.close(null)
 
     def take(self) -> bool:
         """Take what the measurement says; return whether it says that the folders are too large."""

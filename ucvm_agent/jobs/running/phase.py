@@ -141,8 +141,8 @@ class Phase:
     def _watch_disk(self, ready: list[int]) -> None:
         if self._disk.outlet in ready and self._disk.take():
             self._stop(End.DISK, 0.0)
-        if time.monotonic() >= self._disk.due:
-            self._tree.others.add(self._disk.measure())
+        if time.monotonic() >= self._disk.due and (process := self._disk.measure()):
+            self._tree.others.add(process)
 
     def _watch_memory(self) -> None:
         if time.monotonic() < self._memory_due:
