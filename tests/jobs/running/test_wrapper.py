@@ -52,6 +52,13 @@ async def test_the_wrapper_is_in_the_order_of_the_original(programs: Path) -> No
     )
 
 
+async def test_what_sets_a_package_up_is_taken_byte_by_byte(programs: Path) -> None:
+    """Paths need not be UTF-8."""
+    install(programs, "alienv", r"printf 'export A=/caf\351\n'")
+    text = await wrapper.compose(Job(id="1", command="run", packages=("ROOT::6.32",)), Path("/work"), ME)
+    assert b"export A=/caf\xe9\n" in text
+
+
 async def test_packages_work_in_the_job(place: Place, programs: Path) -> None:
     """With environment modules, too; their program runs with the rights of the job and nothing of the agent's."""
     install(programs, "modulecmd", 'echo "export LOADED=$1:$2:$3 BY=$(id -u) SECRET=$UCVM_XMPP__PASSWORD"')

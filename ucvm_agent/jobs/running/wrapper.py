@@ -39,18 +39,18 @@ async def compose(job: Job, folder: Path, account: Account) -> bytes:
         JobError: a package cannot be set up here.
     """
     program = _package_program() if job.packages else ()
-    lines = ["#!/bin/sh"]
+    setup = [b"#!/bin/sh"]
     for package in job.packages:
         name = package_name(package)
-        lines += [f"# package {name}", await _setup(program, name, account)]
+        setup += [f"# package {name}".encode(errors="replace"), await _setup(program, name, account)]
     command = shlex.quote(f"./{job.command}")
-    lines += [
+    lines = [
         job.environment,
         f"cd {shlex.quote(str(folder))}",
         f"chmod a+x {shlex.quote(job.command)}",
         f"{command} {job.arguments}",
     ]
-    return "\n".join([*lines, ""]).encode(errors="replace")
+    return b"\n".join([*setup, "\n".join([*lines, ""]).encode(errors="replace")])
 
 
 def _package_program() -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def _package_program() -> tuple[str, ...]:
     raise JobError(f"the job needs packages, and this machine has neither {names}", where=PROGRAM_PATH)
 
 
-async def _setup(program: tuple[str, ...], package: str, account: Account) -> str:
+async def _setup(program: tuple[str, ...], package: str, account: Account) -> bytes:
     """Return the shell text that sets a package up; the program runs with the rights of jobs."""
     log.info("setting up package", package=package, program=program[0])
     process = await asyncio.create_subprocess_exec(
@@ -88,4 +88,4 @@ async def _setup(program: tuple[str, ...], package: str, account: Account) -> st
         raise JobError(f"the package could not be set up: {reason}", where=package)
     if len(text) > MAX_SETUP:
         raise JobError("the package is set up by too much text", where=package)
-    return text.decode(errors="surrogateescape")
+    return text
