@@ -58,6 +58,7 @@ class Packer:
     room: int
     members: int = 0
     left_out: list[str] = field(default_factory=list)
+    left_out_count: int = 0
 
     def pack(self, folder: int, path: str = ".", depth: int = 0) -> None:
         """Pack an open folder and all that is in it, in the order of the names.
@@ -81,8 +82,7 @@ class Packer:
         except OSError:
             descriptor = None
         if descriptor is None:
-            self.left_out.append(path)
-            return None
+            return self._leave_out(path)
         try:
             return self._pack_open(descriptor, path, depth)
         finally:
@@ -96,6 +96,11 @@ class Packer:
             self.room -= there.st_size
             self._add(_member(path, there), _Content(descriptor))
         else:
+            self._leave_out(path)
+
+    def _leave_out(self, path: str) -> None:
+        self.left_out_count += 1
+        if len(self.left_out) < MAX_SHOWN:  # a job can make millions of long names
             self.left_out.append(path)
 
     def _add(self, member: tarfile.TarInfo, content: _Content | None = None) -> None:
@@ -139,7 +144,7 @@ def main(folder: str, archive: str, name: str, uid: str, gid: str, limit: str) -
     ):
         packer = Packer(tar, name, int(limit))
         packer.pack(there)
-    report = Report(packer.members, packer.left_out[:MAX_SHOWN], len(packer.left_out))
+    report = Report(packer.members, packer.left_out, packer.left_out_count)
     print(json.dumps(dataclasses.asdict(report)))
 
 
