@@ -6,11 +6,13 @@ import asyncio
 import dataclasses
 import json
 import os
+import resource
 import signal
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,31 @@ async def test_what_has_lost_its_supervisor_is_known_by_its_places(tmp_path: Pat
     assert other.returncode is None
     other.terminate()
     assert await other.wait() == -signal.SIGTERM
+
+
+@contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """Let this process open no more than so many for a while."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_more_has_lost_its_supervisor_than_can_be_held_open(tmp_path: Path) -> None:
+    """Descriptors are few, processes of a job need not be."""
+    script = "for _ in $(seq 100); do sleep 600 & done; echo begun; wait"
+    environment = {"HOME": str(tmp_path), "PATH": os.defpath}
+    shell = await asyncio.create_subprocess_exec("sh", "-c", script, env=environment, stdout=asyncio.subprocess.PIPE)
+    assert shell.stdout is not None
+    assert await shell.stdout.readline() == b"begun\n"
+    with few_descriptors(50):
+        await asyncio.to_thread(kill_strays, str(tmp_path), tmp_path)
+    async with asyncio.timeout(60):
+        assert await shell.stdout.read() == b""  # at the end of the last of them
+    assert await shell.wait() == -signal.SIGKILL
 
 
 async def _sleep(before: str) -> asyncio.subprocess.Process:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from ucvm_agent.jobs.running.cgroup import Cgroup
@@ -22,6 +25,9 @@ END_SECONDS = 5.0
 
 _SWEEPS = 100
 """How often one looks for processes that were forked meanwhile; a limit of processes makes a few enough."""
+
+_AT_ONCE = 32
+"""Most strays that are killed in one sweep; each takes a descriptor until it has ended."""
 
 
 @dataclass
@@ -90,17 +96,39 @@ def kill_strays(home: str, temporary: Path) -> None:
         home: with which the job was started.
         temporary: its folder of places for temporary files (`privacy.py`).
     """
-    ended = []
     mark = b"HOME=%s" % os.fsencode(home)
+    for _ in range(_SWEEPS):  # what was forked meanwhile is found by the next one
+        killed = list(islice(_kill_each(mark, temporary / "tmp"), _AT_ONCE))
+        try:
+            if not killed or not _have_ended(killed):
+                return
+        finally:
+            for descriptor in killed:
+                os.close(descriptor)
+
+
+def _kill_each(mark: bytes, place: Path) -> Iterator[int]:
+    """Kill the processes that have this in their environment or this folder as their /tmp, and yield pidfds of them."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                if mark in (entry / "environ").read_bytes().split(b"\0") or _has(entry, temporary / "tmp"):
-                    ended.append(os.pidfd_open(int(entry.name)))
-                    os.kill(int(entry.name), signal.SIGKILL)
-    for descriptor in ended:
-        select.select([descriptor], [], [], END_SECONDS)
-        os.close(descriptor)
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError), ExitStack() as opened:
+                descriptor = os.pidfd_open(int(entry.name))  # before the look: its number may be another's after it
+                opened.callback(os.close, descriptor)
+                if mark in (entry / "environ").read_bytes().split(b"\0") or _has(entry, place):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    opened.pop_all()
+                    yield descriptor
+
+
+def _have_ended(processes: list[int]) -> bool:
+    """Wait until processes have ended, given their pidfds; False if some do not in time."""
+    deadline = time.monotonic() + END_SECONDS
+    for descriptor in processes:
+        end = select.poll()
+        end.register(descriptor, select.POLLIN)
+        if not end.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return False
+    return True
 
 
 def _has(process: Path, place: Path) -> bool:
