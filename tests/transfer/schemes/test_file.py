@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.transfer.conftest import names
-from ucvm_agent.errors import TransferRefused
+from ucvm_agent.errors import TransferDelayed, TransferRefused
 from ucvm_agent.settings import Transfer
+from ucvm_agent.transfer.location import parse
 from ucvm_agent.transfer.move import get, put
+from ucvm_agent.transfer.schemes import transfer_of
 
 CONTENT = os.urandom(3 * 2**20)
 
@@ -75,6 +78,28 @@ async def test_a_link_is_replaced_and_not_followed(
     await put(folder / "file", f"file://{share}/out", settings)
     assert (tmp_path / "outside").read_bytes() == b"x"
     assert (share / "out").read_bytes() == CONTENT
+
+
+async def test_a_copy_that_was_given_up_does_not_meddle_with_the_next_one(
+    settings: Transfer, share: Path, folder: Path
+) -> None:
+    """Its thread may still hang in a disk that does not answer; here, in a pipe."""
+    os.mkfifo(folder / "stuck")
+    (folder / "file").write_bytes(CONTENT)
+    target = parse(f"file://{share}/out")
+    copy = transfer_of(target, settings)
+    first = asyncio.create_task(copy.send(folder / "stuck", target))
+    pipe = await asyncio.to_thread(os.open, folder / "stuck", os.O_WRONLY)
+    first.cancel()
+    await asyncio.wait([first])
+    try:
+        with pytest.raises(TransferDelayed, match="an earlier copy has not come to its end"):
+            await copy.send(folder / "file", target)
+    finally:
+        os.close(pipe)
+    await put(folder / "file", target.url, settings)
+    assert (share / "out").read_bytes() == CONTENT
+    assert names(share) == ["out"]
 
 
 async def test_without_settings_there_are_no_files(share: Path, folder: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import IO
 
 from ucvm_agent.errors import TransferDelayed, TransferRefused
@@ -23,6 +23,10 @@ from ucvm_agent.transfer.location import Location
 from ucvm_agent.transfer.partial import Partial, disk
 
 _CHUNK = 2**20
+
+_guard = Lock()
+_under_way: set[str] = set()
+"""Where files are put just now. A copy that was given up ends late if a disk hangs: not in the file of the next one."""
 
 
 class Transfer(base.Transfer):
@@ -52,7 +56,12 @@ class Transfer(base.Transfer):
         path = Path(target.path)
         temporary = f".{sha256(target.path.encode()).hexdigest()[:32]}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with disk(path), source.open("rb") as content, self._opened(str(path.parent), os.O_DIRECTORY) as folder:
+        with (
+            disk(path),
+            _alone(target.path),
+            source.open("rb") as content,
+            self._opened(str(path.parent), os.O_DIRECTORY) as folder,
+        ):
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)  # left over from a power cut
             try:
@@ -95,6 +104,18 @@ def _stopping() -> Iterator[Event]:
         yield stopped
     finally:
         stopped.set()
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    with _guard:
+        if path in _under_way:
+            raise TransferDelayed("an earlier copy has not come to its end yet", hint="does the disk answer?")
+        _under_way.add(path)
+    try:
+        yield
+    finally:
+        _under_way.discard(path)
 
 
 def _chunks(file: IO[bytes], stopped: Event) -> Iterator[bytes]:
