@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from ucvm_agent.files.private_file import sync_folder
 from ucvm_agent.sources.base import Found, PersonalityFile
 from ucvm_agent.userdata.unpack import decode_base64
 
@@ -53,11 +54,8 @@ def save(found: Found, scratch: Path) -> None:
             (folder / name).unlink(missing_ok=True)  # of an earlier start
         else:
             _replace(folder / name, content)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
+    sync_folder(scratch)
 
 
 def _listed(files: Iterable[PersonalityFile]) -> bytes:

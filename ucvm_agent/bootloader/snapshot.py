@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucvm_agent.bootloader.console import say, shout
-from ucvm_agent.files.resolve import sync_path
+from ucvm_agent.files.private_file import sync_folder
 
 SNAPSHOT, FORCED = "aux/cvmfs_snapshot", "aux/cvmfs_force_tag"
 _HASH = re.compile(r"[0-9a-f]{40,64}(-[a-z0-9]+)?")
@@ -74,4 +74,4 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_path(path.parent)
+    sync_folder(path.parent)

@@ -185,12 +185,3 @@ def sync_folder(folder: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_path(folder: Path) -> None:
-    """Make the names in a directory that nobody but root can move durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from ucvm_agent.files.private_file import sync_folder
 from ucvm_agent.userdata.bounds import MAX_UNPACKED
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Cache:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(path)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             log.warning(
                 "an include cannot be kept for a boot without network", folder=str(self._folder), reason=error.strerror
@@ -81,11 +82,3 @@ class Cache:
 
 def _digest(data: bytes) -> str:
     return sha256(data).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from ucvm_agent.errors import TransferDelayed, TransferRefused
-from ucvm_agent.files.private_file import MODE
+from ucvm_agent.files.private_file import MODE, sync_folder
 
 KEEP_EVERY = 8 * 2**20
 """Bytes after which what has come is made safe: so much is fetched twice at most after a crash."""
@@ -236,11 +236,7 @@ def publish(file: IO[bytes], path: Path, target: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     path.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -6,7 +6,7 @@ import os
 from pathlib import PurePosixPath
 
 from ucvm_agent.errors import ActionError
-from ucvm_agent.files.resolve import sync_path
+from ucvm_agent.files.private_file import sync_folder
 from ucvm_agent.files.rootfs import Kind, RootFS
 
 SKELETON = "/etc/skel"
@@ -32,7 +32,7 @@ def make_home(files: RootFS, home: str, *, mode: int, uid: int, gid: int) -> Non
     folder = files.real(str(place.parent))
     try:
         (folder / PurePosixPath(staging).name).rename(folder / place.name)
-        sync_path(folder)
+        sync_folder(folder)
     except OSError as error:
         raise ActionError(f"cannot be put in place: {error.strerror}", where=home) from error
 

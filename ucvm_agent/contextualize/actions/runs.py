@@ -25,7 +25,7 @@ import structlog
 
 from ucvm_agent.contextualize.actions.locks import lock
 from ucvm_agent.errors import ActionError
-from ucvm_agent.files.resolve import sync_path
+from ucvm_agent.files.private_file import sync_folder
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ class Run:
             stream.write(f"{title}\n")
             stream.flush()
             os.fsync(descriptor)
-        sync_path(self.folder)
+        sync_folder(self.folder)
 
     async def _start(self, program: Program, descriptor: int) -> None:
         """Start the supervisor, which inherits the lock; return once it stands on its own."""
