@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from xml.sax.saxutils import escape
+
+from slixmpp.xmlstream.tostring import escape  # as it goes over the wire
 
 MAX_BYTES = 40_000
 """Of one answer, as it stands on the wire: a server ends the stream over a larger message (the strictest in use takes
