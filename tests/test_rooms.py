@@ -21,7 +21,7 @@ PACKAGE = Path(ucvm_agent.__file__).parent
 REPOSITORY = PACKAGE.parent
 CONTEXTUALIZERS = Path(contextualizers.__file__).parent
 
-SHARED = {"errors", "events", "settings", "store", "files", "public_key", "nearest", "salted"}
+SHARED = {"errors", "events", "settings", "store", "files", "public_key", "nearest", "expected", "salted"}
 """What every room may import: data, durable state, and small rules that several rooms keep."""
 
 ROOMS = {

@@ -52,10 +52,25 @@ def test_a_quote_that_is_left_open_stops_nobody() -> None:
         ('[xmpp]\njdi = "a"\n', {}, "", "agent.toml line 2: unknown setting xmpp.jdi (did you mean xmpp.jid?)"),
         ("[xmp]\n", {"UCVM_XMPP__JDI": "a"}, "", "UCVM_XMPP__JDI: unknown setting (did you mean UCVM_XMPP__JID?)"),
         ("", {}, "ucvm.log.levl=debug", "ucvm.log.levl: unknown setting (did you mean ucvm.log.level?)"),
-        ("[xmpp]\nport = 99999\n", {}, "", "agent.toml line 2: xmpp.port: Input should be less than or equal to 65535"),
+        ("[xmpp]\nport = 99999\n", {}, "", "agent.toml line 2: xmpp.port: expected at most 65535"),
         ("[xmpp\n", {}, "", "is not TOML"),
         ('jid = "a"\n', {}, "", "agent.toml line 1: unknown setting jid"),
-        ("xmpp = 1\n", {}, "", "agent.toml line 1: unknown setting xmpp"),
+        ("xmpp = 1\n", {}, "", "agent.toml line 1: xmpp is a table (write [xmpp], and its settings beneath that)"),
+        ('\n[[xmpp]]\njid = "a@b"\n', {}, "", "agent.toml line 2: xmpp is a table"),
+        ("[jobs]\nenabled = 'maybe'\n", {}, "", "agent.toml line 2: jobs.enabled: expected true or false"),
+        ("stop_timeout = 0\n", {}, "", "agent.toml line 1: stop_timeout: expected more than 0"),
+        ('root = "/no/such"\n', {}, "", "agent.toml line 1: root: expected a folder that exists"),
+        (
+            "[log]\nlevel = 'x'\n",
+            {},
+            "",
+            "agent.toml line 2: log.level: expected 'debug', 'info', 'warning' or 'error'",
+        ),
+        ('[xmpp]\ncontrollers = ["a@b", 1]\n', {}, "", "agent.toml line 2: xmpp.controllers[2]: expected text"),
+        ("\njobs = {slts = 2}\n", {}, "", "agent.toml line 2: unknown setting jobs.slts (did you mean jobs.slots?)"),
+        ("xmpp.prt = 5\n", {}, "", "agent.toml line 1: unknown setting xmpp.prt (did you mean xmpp.port?)"),
+        ("[xmpp]\njid = a@b\n", {}, "", 'line 2, column 7) (texts stand in quotes: name = "value")'),
+        ("[xmpp]\njid = 'a\udce4'\n", {}, "", "agent.toml: line 2 is not UTF-8"),
     ],
 )
 def test_mistakes_are_told_with_place_and_nearest_name(
@@ -63,10 +78,22 @@ def test_mistakes_are_told_with_place_and_nearest_name(
 ) -> None:
     """An unknown setting or a wrong value names its place; nothing is guessed."""
     file = tmp_path / "agent.toml"
-    file.write_text(text)
+    file.write_text(text, errors="surrogateescape")
     with pytest.raises(SettingsError) as caught:
         load(file, environment, kernel, {})
     assert expected in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Nobody has to start the agent again for each of them."""
+    file = tmp_path / "agent.toml"
+    file.write_text('[xmpp]\njdi = "a@b"\nport = "x"\n[jobs]\nslots = 1.5\n')
+    with pytest.raises(SettingsError) as caught:
+        load(file, {}, "", {})
+    assert str(caught.value) == (
+        f"{file} line 2: unknown setting xmpp.jdi (did you mean xmpp.jid?);"
+        f" {file} line 3: xmpp.port: expected a whole number; {file} line 5: jobs.slots: expected a whole number"
+    )
 
 
 def test_named_file_must_exist(tmp_path: Path) -> None:

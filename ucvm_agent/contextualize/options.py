@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from ucvm_agent.contextualize.given import Given
 from ucvm_agent.contextualize.unsupported import without_effect
+from ucvm_agent.expected import complaint
 from ucvm_agent.nearest import suggest
 from ucvm_agent.userdata.context import (
     Context,
@@ -184,46 +185,33 @@ def _unknown(context: Context, nested: Nested) -> Iterator[Problem]:
         yield remark(context, (*nested.origin, key), "unknown key", hint)
 
 
-_EXPECTED = {
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "bytes_type": "text",
-    "dict_type": "a mapping",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "list_type": "a list",
-    "mapping_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "model_type": "a mapping",
-    "string_type": "text",
-    "tuple_type": "a list",
-}
-
-
-_LIMITS = {
-    "greater_than": "more than",
-    "greater_than_equal": "at least",
-    "less_than": "less than",
-    "less_than_equal": "at most",
-}
-
-
 def _refused(context: Context, path: Path, detail: ErrorDetails) -> Problem:
     # `[key]` is pydantic's step to the key of a mapping itself; steps in "function-…()" are its validators.
     steps = [step for step in path if isinstance(step, int) or not step.startswith(("function-", "[key"))]
-    kind = detail["type"]
-    if kind == "missing":
-        message = "is missing"
-    elif kind in _EXPECTED:
-        message = f"expected {_EXPECTED[kind]}"
-    elif kind in _LIMITS:
-        message = f"expected {_LIMITS[kind]} {next(iter(detail['ctx'].values()))}"
-    else:
-        message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    return remark(context, tuple(steps), message, severity=Severity.ERROR)
+    return remark(context, tuple(steps), complaint(detail), _hint(context, steps, detail["type"]), Severity.ERROR)
+
+
+def _hint(context: Context, path: list[str | int], kind: str) -> str:
+    """Return what to write instead, where what was written tells."""
+    value = _written(context, path)
+    if kind == "string_type" and isinstance(value, bool):
+        return "YAML takes this word for a truth value: put it in quotes"
+    around = _written(context, path[:-1])
+    if kind == "missing" and isinstance(around, Mapping):
+        near = get_close_matches(str(path[-1]), around, 1, CLOSENESS)
+        return f"did you mean {path[-1]} by {near[0]}?" if near else ""
+    return ""
+
+
+def _written(context: Context, path: Iterable[str | int]) -> object:
+    """Return what the context has at a path; None if there is nothing, or it was given in another form."""
+    value: Any = context.values
+    try:
+        for step in path:
+            value = value[step]
+    except (LookupError, TypeError):
+        return None
+    return value
 
 
 def keys_of(name: str, field_name: str, field: FieldInfo) -> tuple[str, ...]:
@@ -274,6 +262,8 @@ def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
     siblings = {str(each[len(around)]) for each in read if len(each) >= len(path) and [*each[: len(around)]] == around}
     alike = sorted(each for each in siblings if each.startswith("[") == str(name).startswith("["))
     near = get_close_matches(str(name), alike, 1, CLOSENESS)
+    if not near and " " in str(name):  # a line without the = between key and value
+        near = get_close_matches(str(name).partition(" ")[0], alike, 1, CLOSENESS)
     message = f"nothing here reads the section {text}" if is_section else f"unknown key {text}"
     hint = f"did you mean {format_path((*around, near[0]))}?" if near else "it has no effect"
     return Problem(Severity.WARNING, context.place(path), message, hint)

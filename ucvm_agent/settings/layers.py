@@ -24,8 +24,8 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import ValidationError, create_model
 
 from ucvm_agent.errors import ActionError, SettingsError
-from ucvm_agent.nearest import suggest
 from ucvm_agent.settings import CONTEXT_FILE, CONTEXT_TABLES, CREDENTIALS, Section, Settings, leaves
+from ucvm_agent.settings.mistakes import SettingPath, explain_toml, line_of, nearest, refused, united, unknown
 
 KERNEL = "ucvm."
 
@@ -35,7 +35,6 @@ MAX_CONTEXT_FILE = 2**20
 S = TypeVar("S", bound=Section)
 
 Tree = Mapping[str, Any]
-SettingPath = tuple[str, ...]
 
 _KERNEL_WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 """A parameter of the kernel: blanks between double quotes do not end it, and a quote may be left open."""
@@ -161,17 +160,22 @@ def _layers(
 def _merge(program: Program[S], layers: Iterable[Layer]) -> Effective[S]:
     merged: dict[str, Any] = {}
     origins: dict[SettingPath, str] = {}
+    mistakes: list[SettingsError] = []
     known = {path for path, _ in leaves(program.model)}
     for layer in layers:
         for path, value in layer.values.items():
-            if path not in known:
-                raise _unknown(program, path, layer, known)
-            _put(merged, path, value)
             origins[path] = layer.where(path)
+            if path in known:
+                _put(merged, path, value)
+            else:
+                mistakes.append(unknown(path, known, origins[path], program.listing))
     try:
-        return Effective(program.model.model_validate(merged), origins)
+        settings = program.model.model_validate(merged)
     except ValidationError as error:
-        raise _refused(error, origins) from None
+        mistakes += refused(error, origins)
+    if mistakes:
+        raise united(mistakes)
+    return Effective(settings, origins)
 
 
 def _file_layer(program: Program[S], file: Path | None) -> Layer:
@@ -210,10 +214,11 @@ def _toml_layer(content: bytes, path: Path) -> Layer:
         text = content.decode()
         values = dict(_values(tomllib.loads(text)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
+        reason, hint = explain_toml(error, content)
+        raise SettingsError(reason, where=str(path), hint=hint) from None
 
     def where(setting: SettingPath) -> str:
-        line = _line_of(text, setting)
+        line = line_of(text, setting)
         return f"{path} line {line}" if line else str(path)
 
     return Layer(values, where)
@@ -251,9 +256,13 @@ def _spelled_layer(
 
     if given:
         known = {spell(path) for path, _ in leaves(program.model)}
-        for name in given:
-            if name not in known:
-                raise SettingsError("unknown setting", where=f"{place}{name}", hint=_nearest(program, name, known))
+        mistakes = [
+            SettingsError("unknown setting", where=f"{place}{name}", hint=nearest(name, known, program.listing))
+            for name in given
+            if name not in known
+        ]
+        if mistakes:
+            raise united(mistakes)
     nested = _nested(program, given, prefix, delimiter)
     return Layer(dict(_values(nested)), lambda path: f"{place}{spell(path)}")
 
@@ -286,35 +295,3 @@ def _put(tree: dict[str, Any], path: SettingPath, value: object) -> None:
     for step in path[:-1]:
         tree = tree.setdefault(step, {})
     tree[path[-1]] = value
-
-
-def _unknown(program: Program[S], path: SettingPath, layer: Layer, known: Iterable[SettingPath]) -> SettingsError:
-    name = ".".join(path)
-    hint = _nearest(program, name, [".".join(path) for path in known])
-    return SettingsError(f"unknown setting {name}", where=layer.where(path), hint=hint)
-
-
-def _nearest(program: Program[S], name: str, known: Iterable[str]) -> str:
-    return suggest(name, known, 0.5) or f"`{program.listing}` lists all settings"
-
-
-def _refused(error: ValidationError, origins: Mapping[SettingPath, str]) -> SettingsError:
-    detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = tuple(str(step) for step in detail["loc"] if not isinstance(step, int))
-    return SettingsError(
-        f"{'.'.join(path)}: {detail['msg'].removeprefix('Value error, ')}", where=origins.get(path, "")
-    )
-
-
-def _line_of(text: str, path: SettingPath) -> int:
-    """Return the line that sets `path` in a TOML text, or 0; tomllib does not keep lines."""
-    table = ".".join(path[:-1])
-    current = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            current = header[1].replace(" ", "").replace('"', "")
-        elif key := re.match(r"\s*([\w.\"-]+)\s*=", line):
-            name = key[1].replace('"', "")
-            if f"{current}.{name}".strip(".") == f"{table}.{path[-1]}".strip("."):
-                return number
-    return 0
