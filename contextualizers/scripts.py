@@ -28,7 +28,8 @@ def _arguments(value: Any) -> Any:
         return ["/bin/sh", "-c", value]
     if isinstance(value, list) and value and all(isinstance(word, str | int | float) for word in value):
         return [str(word) for word in value]
-    raise ValueError("expected a command as text (for /bin/sh), or as a list of a program and its arguments")
+    colon = "; a text with a colon and a blank in it stands in quotes" if isinstance(value, dict) else ""
+    raise ValueError(f"expected a command as text (for /bin/sh), or as a list of a program and its arguments{colon}")
 
 
 def _no_nul(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -140,6 +140,15 @@ def test_administrators_of_cernvm_join_groups_that_the_context_makes(tmp_path: P
     assert (ada, eve) == (("users", "wheel", "docker"), ())
 
 
+def test_what_was_meant_is_told(system: System) -> None:
+    """By a key that is needed and misspelt, and by a word that YAML takes for a truth value."""
+    answer = ask(Users(), "#cloud-config\nusers:\n- {nme: bob}\n- {name: eve, gecos: yes}\n", system)
+    assert [(problem.place.line, problem.hint) for problem in answer.problems] == [
+        (3, "did you mean name by nme?"),
+        (4, "YAML takes this word for a truth value: put it in quotes"),
+    ]
+
+
 @pytest.mark.parametrize(
     "keys", ["user: {name: me, sudo: false, groups: []}", "users: [{name: default, sudo: false, groups: []}]\nuser: me"]
 )

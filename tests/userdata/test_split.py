@@ -122,6 +122,24 @@ def test_a_script_in_the_middle_is_run_with_a_warning(read: Decode) -> None:
     assert [line for _, line, _ in findings(context)] == [3]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("#cloud-confg\nhostname: x\n", 1, "did you mean #cloud-config?"),
+        ("# Mine.\n#Cloud_Config\nhostname: x\n", 2, "did you mean #cloud-config?"),
+        ("hostname: x\n", 1, "if this is cloud-config, begin it with a line #cloud-config"),
+        ("echo hello\n", 1, "begin with one of these; a script with the line of its interpreter, such as #!/bin/sh"),
+        ("I2Nsb3VkLWNvbmZpZwpob3N0bmFtZTo=gd29\n", 1, "begin with one of these"),
+        ("I2Nsb3VkLWNvbmZpZwpob3N0bmFtZTogd29\n", 1, "if this is base64, it is damaged"),
+    ],
+)
+def test_what_begins_wrongly_is_told_how_it_has_to(read: Decode, text: str, line: int, hint: str) -> None:
+    """By what it looks like."""
+    (problem,) = read(text).problems
+    assert problem.place.line == line
+    assert problem.hint.startswith(hint)
+
+
 def test_prose_is_skipped_with_one_warning(read: Decode) -> None:
     """Comments need no mention, other text does, with what was expected."""
     context = read(f"# my context\nhello\nworld\n{SECTIONS}")

@@ -47,15 +47,37 @@ def test_a_name_without_a_value_is_told() -> None:
     text = "#cloud-config\na: {{ v1.nothing }}\nb: {{ ds.x.y.z }}\nc: {{ 1 if v1.nothing else 2 }}\n"
     context = read(text)
     assert values(context) == {"a": "CI_MISSING_JINJA_VAR/nothing", "b": "CI_MISSING_JINJA_VAR/x.y.z", "c": 2}
-    assert [(severity, line) for severity, line, _ in findings(context)] == [(Severity.WARNING, 1)] * 2
+    assert [(severity, line) for severity, line, _ in findings(context)] == [
+        (Severity.WARNING, 3),
+        (Severity.WARNING, 4),
+    ]
 
 
-def test_a_mistake_in_a_template_has_its_line() -> None:
-    """And what is not filled in is not used."""
-    context = read("#cloud-config\na: 1\nb: {{ v1.\n")
+def test_a_misspelt_name_is_told_with_what_was_meant() -> None:
+    """Where it stands."""
+    (problem,) = read("#cloud-config\nhostname: {{ v1.local_hostnam }}\n").problems
+    assert (problem.place.line, problem.place.column, problem.hint) == (3, 17, "did you mean local_hostname?")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nb: {{ v1.\n", 4, "expected name or number"),
+        ("a: {{ v1.region hunter2 }}\n", 3, "expected token 'end of print statement'"),
+        ("a: 1\nb: {{ v1.region | uper }}\n", 4, "No filter named 'uper'"),
+        ("{% for x in [1] %}\na: {{ x }}\n", 4, "Jinja was looking for the following tags: 'endfor'"),
+        ("a: 1\nb: {{ 1 / 0 }}\n", 4, "ZeroDivisionError"),
+        ("a: 1\nb: {{ 'hunter2' | int('x') * 'y' }}\n", 4, "texts and lists are not multiplied here"),
+    ],
+)
+def test_a_mistake_in_a_template_has_its_line_and_its_reason(text: str, line: int, words: str) -> None:
+    """And what is not filled in is not used; what may be a secret is not repeated."""
+    context = read(f"#cloud-config\n{text}")
     assert values(context) == {}
     (problem,) = context.problems
-    assert (problem.severity, problem.place.line) == (Severity.ERROR, 4)
+    assert (problem.severity, problem.place.line) == (Severity.ERROR, line)
+    assert words in problem.message
+    assert "hunter2" not in problem.message
 
 
 def test_a_mistake_in_what_comes_of_a_template_has_its_line_there() -> None:

@@ -130,6 +130,11 @@ def test_faults_of_one_part_leave_the_others(read: Decode) -> None:
         ("Content-Type: image/png\n\nx", Severity.WARNING, "image/png skipped"),
         ("Content-Type: text/plain\nContent-Transfer-Encoding: x-other\n\nx", Severity.ERROR, "unknown transfer"),
         ("Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\nabcde", Severity.ERROR, "base64 of a part"),
+        (
+            'Content-Disposition: attachment; filename="cc.yaml"\nContent-Transfer-Encoding: base64\n\nabcde',
+            Severity.ERROR,
+            "base64 of part 'cc.yaml'",
+        ),
         ("Content-Type: multipart/mixed\n\nx", Severity.ERROR, "no boundary"),
         ("Content-Type: text/jinja2\n\nx", Severity.ERROR, "can be templates"),
         ("Content-Type: text/upstart-job\n\nx", Severity.WARNING, "upstart"),

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
+from traceback import walk_tb
 from typing import Any
 
 from jinja2 import TemplateError, Undefined
@@ -27,6 +28,9 @@ MAX_RENDERED = 2**20
 MAX_MISSING, MAX_NAME = 100, 100
 """Most names without a value that are told, and most characters of each."""
 
+MAX_WORDS = 200
+"""Most characters of a reason."""
+
 SECONDS = 5
 """Most seconds of computing, …"""
 MEMORY = 512 * 2**20
@@ -40,7 +44,7 @@ class Filled:
     Arguments:
         text: filled in; None if it cannot be.
         missing: names that there is no value for.
-        failure: why it cannot be filled in; never holds anything of the template.
+        failure: why it cannot be filled in; of the template it holds names at most.
         line: where that is, from 1; 0 = unknown.
     """
 
@@ -48,6 +52,10 @@ class Filled:
     missing: tuple[str, ...] = ()
     failure: str = ""
     line: int = 0
+
+
+class _Refused(Exception):
+    """The template wants what is never done."""
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -61,7 +69,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if not numbers or (operator == "**" and abs(right) > 64):
-            raise ValueError("texts and lists are not multiplied here, and powers are small")
+            raise _Refused("texts and lists are not multiplied here, and powers are small")
         return super().call_binop(context, operator, left, right)
 
 
@@ -91,11 +99,23 @@ def fill(text: str, data: dict[str, Any]) -> Filled:
     environment = _Sandbox(undefined=Missing, keep_trailing_newline=True, trim_blocks=True)
     try:
         rendered = _joined(environment.from_string(text).generate(data))
-    except TemplateError as error:
-        return Filled(None, failure=type(error).__name__, line=getattr(error, "lineno", None) or 0)
+    except (TemplateError, _Refused) as error:
+        return Filled(None, failure=_explain(error), line=getattr(error, "lineno", None) or _line(error))
     except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
-        return Filled(None, failure=type(error).__name__)
+        return Filled(None, failure=type(error).__name__, line=_line(error))
     return Filled(rendered, tuple(name[:MAX_NAME] for name in islice(missing, MAX_MISSING)))
+
+
+def _explain(error: Exception) -> str:
+    """Return jinja's words, without what it got in the place of something else: that may be a piece of a secret."""
+    words = (str(error.args[0]) if error.args else "").partition(", got")[0].split("\n")[0].rstrip(".")
+    return words[:MAX_WORDS] or type(error).__name__
+
+
+def _line(error: BaseException) -> int:
+    """Return the last line of the template that was at work, which jinja writes into the traceback; 0 = unknown."""
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
+    return lines[-1] if lines else 0
 
 
 def _joined(pieces: Iterable[str]) -> str:
@@ -104,7 +124,7 @@ def _joined(pieces: Iterable[str]) -> str:
     for piece in pieces:
         size += len(piece)
         if size > MAX_RENDERED:
-            raise ValueError("the result is too large")
+            raise _Refused("the result is too large")
         rendered.append(piece)
     return "".join(rendered)
 

@@ -21,6 +21,7 @@ from ucvm_agent.userdata.problems import Problems
 _MBOX = re.compile(rb"\s*From [^\n]*\n")
 _BLANK = re.compile(rb"(?:\A|\n)\r?(?:\n|\Z)")
 _TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+_SHOWN_NAME = 60
 _SECTION = re.compile(rb"^\[[\w.-]+\]", re.MULTILINE)
 
 
@@ -81,9 +82,11 @@ def _read_part(data: bytes, place: Place, problems: Problems) -> Piece:
     blank = _BLANK.search(data)
     head, body = (data[: blank.start()], data[blank.end() :]) if blank else (data, b"")
     headers: Message = BytesHeaderParser(policy=compat32).parsebytes(head)
+    name = _parameter(headers.get_filename)
+    what = f"part {name[:_SHOWN_NAME]!r}" if name else "a part"
     return Piece(
-        name=_parameter(headers.get_filename),
-        data=_decode_transfer(body, str(headers.get("content-transfer-encoding", "")), place, problems),
+        name=name,
+        data=_decode_transfer(body, str(headers.get("content-transfer-encoding", "")), what, place, problems),
         content_type=_read_type(headers),
         charset=_parameter(headers.get_content_charset),
         boundary=_parameter(headers.get_boundary),
@@ -106,18 +109,19 @@ def _read_type(headers: Message) -> str:
     return match.group() if match else ""
 
 
-def _decode_transfer(body: bytes, encoding: str, place: Place, problems: Problems) -> bytes:
+def _decode_transfer(body: bytes, encoding: str, what: str, place: Place, problems: Problems) -> bytes:
+    """Take off the transfer encoding of a part; `what` names it in a problem."""
     match encoding.strip().lower():
         case "base64":
             try:
                 return binascii.a2b_base64(body)
             except binascii.Error:
-                problems.error(place, "the base64 of a part is damaged or cut short")
+                problems.error(place, f"the base64 of {what} is damaged or cut short", "encode it again")
                 return b""
         case "quoted-printable":
             return quopri.decodestring(body)
         case "" | "7bit" | "8bit" | "binary":
             return body
         case _:
-            problems.error(place, "a part has an unknown transfer encoding", "use base64, quoted-printable or 8bit")
+            problems.error(place, f"{what} has an unknown transfer encoding", "use base64, quoted-printable or 8bit")
             return b""

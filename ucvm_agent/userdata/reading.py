@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
+from ucvm_agent.nearest import suggest
 from ucvm_agent.userdata.amiconfig import parse_sections
 from ucvm_agent.userdata.context import UCERNVM, Part, Place
 from ucvm_agent.userdata.context_sh import is_context, read_context
 from ucvm_agent.userdata.document import Document, Text
-from ucvm_agent.userdata.formats import EXPECTED, Format, declared_format, first_line_format, is_undecided
+from ucvm_agent.userdata.formats import (
+    EXPECTED,
+    FIRST_LINES,
+    Format,
+    declared_format,
+    first_line_format,
+    is_undecided,
+)
 from ucvm_agent.userdata.glidein import is_pilot, read_pilot
 from ucvm_agent.userdata.include import read_urls, shown_url
 from ucvm_agent.userdata.merge import take_mergers
@@ -22,6 +31,9 @@ from ucvm_agent.userdata.text import read_text, scrub
 from ucvm_agent.userdata.ucernvm import parse_block
 from ucvm_agent.userdata.unpack import decode_said_base64, unpack
 from ucvm_agent.userdata.written import add_sections
+
+HEAD_LINES = 20
+"""Lines of a text in no format that are looked at for a misspelt first line."""
 
 _TEMPLATES = (Format.SCRIPT, Format.CLOUD_CONFIG, Format.BOOTHOOK)
 
@@ -165,9 +177,27 @@ def _read_unknown(text: Text, region: Region, document: Document) -> None:
         hint = "it is base64, then #### -cluster N -subcluster N####, and one line end at most"
         document.problems.error(place, "this looks like user-data of a glideinWMS pilot, and is none", hint)
     else:
-        yaml = re.match(r"[A-Za-z_][\w-]*:(?:\s|$)", rows[0][1]) is not None
-        hint = "if this is cloud-config, begin it with a line #cloud-config" if yaml else "begin with one of these"
+        head = islice(region.rows(text.lines), HEAD_LINES)
+        misspelt = [(number, hint) for number, line in head if (hint := _nearly_first_line(line))]
+        if misspelt:
+            place = Place(text.piece.name, misspelt[0][0], 1)
+        hint = misspelt[0][1] if misspelt else _guess(rows[0][1])
         _skip(place, f"{len(rows)} lines" if len(rows) > 1 else "a line", document, hint)
+
+
+def _nearly_first_line(line: str) -> str:
+    """Return what a comment may have meant to be that nearly is a first line; empty if it is not."""
+    begins = [beginning for beginning, _ in FIRST_LINES if len(beginning) > 2]
+    return suggest(line.strip().lower(), begins, 0.85) if line.startswith("#") else ""
+
+
+def _guess(line: str) -> str:
+    """Return what to do about text that is in no format, by its first line."""
+    if re.match(r"[A-Za-z_][\w-]*:(?:\s|$)", line):
+        return "if this is cloud-config, begin it with a line #cloud-config"
+    if re.fullmatch(r"[A-Za-z0-9+/_-]{24,}={0,2}", line.strip()):
+        return "if this is base64, it is damaged, or what it stands for begins with none of these"
+    return "begin with one of these; a script with the line of its interpreter, such as #!/bin/sh"
 
 
 def _read_include(text: Text, region: Region, document: Document) -> None:

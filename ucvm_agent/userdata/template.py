@@ -7,6 +7,7 @@ that begin with `_`, in a process with limits (`jinja.py`).
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import structlog
 from pydantic import BaseModel
 
 from ucvm_agent.errors import BoundExceeded
+from ucvm_agent.nearest import suggest
 from ucvm_agent.sources.base import Found
 from ucvm_agent.userdata.context import Place
 from ucvm_agent.userdata.problems import Problems
@@ -55,8 +57,18 @@ def render(text: str, found: Found, place: Place, problems: Problems) -> str | N
         where = Place(place.part, place.line + answer.line - 1, 1) if answer.line else place
         problems.error(where, f"the template cannot be filled in: {answer.failure}", "see jinja's documentation")
     for name in answer.missing:
-        problems.warning(place, f"the template names {name}, which this platform does not say", "test it with {% if %}")
+        hint = suggest(name.rpartition(".")[2], _data(found)["v1"]) or "test it with {% if %}"
+        message = f"the template names {name}, which this platform does not say"
+        problems.warning(_find(name, text, place), message, hint)
     return answer.text
+
+
+def _find(name: str, text: str, place: Place) -> Place:
+    """Return where the template first names something; its beginning, if that is not told by the text."""
+    if match := re.search(rf"\{{[{{%][^\n]*?(?<!\w)({re.escape(name.partition('.')[0])})(?!\w)", text):
+        line_start = text.rfind("\n", 0, match.start(1)) + 1
+        return Place(place.part, place.line + text.count("\n", 0, line_start), match.start(1) - line_start + 1)
+    return place
 
 
 def _ask(request: str, place: Place) -> Answer:
