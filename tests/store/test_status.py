@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ucvm_agent.errors import StoreBusy
 from ucvm_agent.events import ContextReceived, State
+from ucvm_agent.settings import Settings
 from ucvm_agent.sources.base import Found, Metadata
 from ucvm_agent.store import lock
 from ucvm_agent.store.journal import JournalEntry
+from ucvm_agent.store.render_status import status_text
 from ucvm_agent.store.status import read, wait_settled
 from ucvm_agent.store.store import Store
 
@@ -37,6 +40,16 @@ def test_status_tells_the_whole_story(tmp_path: Path) -> None:
     assert [(entry.target, entry.outcome) for entry in status.actions] == [("atlas", "done"), ("s", "failed")]
     (delivery,) = status.deliveries
     assert (delivery.waiting, delivery.error) == (3, "connection refused")
+
+
+def test_people_can_read_what_a_script_has_printed(tmp_path: Path) -> None:
+    """A reason of several lines stays beneath what it belongs to; how a job ended is said in words."""
+    store = Store(tmp_path / "state.db", "boot-1")
+    store.events.add_reporter("xmpp:jm@example.org")
+    store.enter(State.DEGRADED, "it ended with exit status 3, after printing:\none\ntwo")
+    text = status_text(read(store.path), running=False, boot_id="boot-1", settings=Settings(), now=datetime.now(UTC))
+    assert "  reason    it ended with exit status 3, after printing:\n            one\n            two\n" in text
+    assert "never told yet, 1 event waiting" in text
 
 
 def test_waiting_ends_when_this_boot_has_settled(tmp_path: Path) -> None:

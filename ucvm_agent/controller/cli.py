@@ -108,7 +108,10 @@ def _count(text: str) -> int:
 def _size(text: str) -> int:
     from ucvm_agent.controller.submitting import size
 
-    return size(text)
+    try:
+        return size(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number of bytes, such as 512M or 2G: {text}") from None
 
 
 def _command(

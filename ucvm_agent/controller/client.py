@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from ucvm_agent.controller.settings import Settings
+from ucvm_agent.controller.tables import clean
 from ucvm_agent.errors import ControllerAway, SettingsError, UsageError
 from ucvm_agent.network import http
 
@@ -157,6 +158,9 @@ class Client:
             raise UsageError("the controller does not accept the token", where=self._url, hint="set client.token_file")
         if response.status >= 500:
             raise ControllerAway(text, where=self._url, hint=hint)
+        if response.status == 404 and text.startswith("no such"):
+            kind, name = map(unquote, response.url.raw_path.removeprefix(f"{API}/").split("/")[:2])
+            raise UsageError(text, where=clean(f"{kind[:-1]} {name}"), hint=f"`ucvm-controller {kind}` lists them")
         raise UsageError(text, hint=fields or hint)
 
 
@@ -192,7 +196,7 @@ def _own_url(settings: Settings) -> str:
 
 def _read_token(settings: Settings) -> str:
     path = settings.client.token_file or settings.token_file
-    hint = "name it by --token-file, or set UCVM_CONTROLLER_CLIENT__TOKEN"
+    hint = "name it by --token-file, or set UCVM_CONTROLLER_CLIENT__TOKEN; a controller makes it when it starts first"
     try:
         token = path.read_text("ascii").strip()
     except FileNotFoundError:

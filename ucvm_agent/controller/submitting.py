@@ -22,6 +22,9 @@ from ucvm_agent.controller.web.bodies import JobPage, Submission
 from ucvm_agent.errors import ActionError, UsageError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SCHEMES = ("http", "https", "s3", "chirp", "file")
+"""Of the URLs that an agent can fetch."""
+
 _BYTES = re.compile(r"(\d+)([KMGT]?)", re.IGNORECASE)
 
 
@@ -67,19 +70,22 @@ def _files(arguments: argparse.Namespace) -> dict[str, _File]:
         UsageError: one cannot be read, or two have one name.
     """
     files: dict[str, _File] = {}
-    given = [*getattr(arguments, "input", ()), arguments.program, *filter(None, [getattr(arguments, "validate", "")])]
-    for place in given:
+    programs = [arguments.program, *filter(None, [getattr(arguments, "validate", "")])]
+    for place in (*getattr(arguments, "input", ()), *programs):
         if place in files:
             continue  # a program that was given as an input
-        file = _file(place)
+        file = _file(place, is_program=place in programs)
         name = file.input.name
         if files.setdefault(name, file) != file:
             raise UsageError("two input files have one name", where=tables.clean(name))
     return files
 
 
-def _file(place: str) -> _File:
+def _file(place: str, *, is_program: bool) -> _File:
     if "://" in place:
+        if (scheme := urlsplit(place).scheme.lower()) not in SCHEMES:
+            hint = f"use {', '.join(SCHEMES)}"
+            raise UsageError(f"agents fetch nothing by {scheme}", where=tables.clean(place), hint=hint)
         name = unquote(urlsplit(place).path.rpartition("/")[2])
         if not name:
             raise UsageError("a URL that names no file", where=tables.clean(place))
@@ -89,7 +95,8 @@ def _file(place: str) -> _File:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        hint = "programs are input files, too" if isinstance(error, FileNotFoundError) else ""
+        absent = isinstance(error, FileNotFoundError) and is_program
+        hint = "the program of a job is sent along: name a file here, such as ./run.sh" if absent else ""
         raise UsageError(f"cannot be read: {error.strerror}", where=tables.clean(place), hint=hint) from None
     return _File(Input(name=path.name, sha256=digest), path)
 

@@ -70,7 +70,8 @@ async def run(load: Load, stamp: Stamp) -> None:
         with lock.hold(path.parent), closing(Store(path, boot_id())) as store:
             await Agent(effective, load, store, stamp).run()
     except (StoreError, BaseExceptionGroup) as error:
-        if isinstance(reason := ours(error), StoreError):
+        # The command line tells it on stderr, where the log is as well, unless that is in a file.
+        if isinstance(reason := ours(error), StoreError) and effective.settings.log.file is not None:
             log.error("the state cannot be used, so the agent ends", reason=str(reason))
         raise
 

@@ -128,7 +128,8 @@ def _last(text: bool, terminal: bool) -> Sequence[Processor]:
 def hide_secrets(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Mask what is a secret by its type or by the name of its field; a processor for structlog."""
     for name, value in event.items():
-        secret = isinstance(value, SecretStr | SecretBytes) or any(word in name.lower() for word in SECRET_FIELDS)
+        named = any(word in name.lower() for word in SECRET_FIELDS) and not name.endswith("_file")
+        secret = isinstance(value, SecretStr | SecretBytes) or named
         if secret and value:
             event[name] = "***"
     return event

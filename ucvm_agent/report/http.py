@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -88,6 +89,8 @@ def _explain(error: aiohttp.ClientError | OSError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         return f"TLS failed: {getattr(cause, 'verify_message', '') or type(cause).__name__}"
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio's words repeat its arguments
     return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 

@@ -31,7 +31,8 @@ def hold(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint="run as root") from error
+        hint = "run as root" if os.geteuid() != 0 else "state_dir in the settings says where it is"
+        raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint=hint) from error
     try:
         _lock(descriptor, folder)
         os.ftruncate(descriptor, 0)

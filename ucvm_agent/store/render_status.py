@@ -64,13 +64,18 @@ def _head(status: Status, running: bool, boot_id: str, now: datetime) -> Iterato
 
 
 def _row(name: str, text: str) -> str:
-    return f"  {name:<10}{text}"
+    return f"  {name:<10}{_hanging(text, 12)}"
+
+
+def _hanging(text: str, indent: int) -> str:
+    """Return a text of several lines, all but the first indented: a reason may hold what a script has printed."""
+    return text.replace("\n", "\n" + " " * indent)
 
 
 def _list(title: str, lines: tuple[str, ...] | list[str]) -> Iterator[str]:
     if lines:
         yield title
-        yield from (f"  {line}" for line in lines)
+        yield from (f"  {_hanging(line, 4)}" for line in lines)
 
 
 def _actions(actions: tuple[JournalEntry, ...], running: bool) -> Iterator[str]:
@@ -93,7 +98,8 @@ def _actions(actions: tuple[JournalEntry, ...], running: bool) -> Iterator[str]:
 
 def _delivery(delivery: Delivery) -> str:
     told = f"told at {_moment(delivery.delivered)}" if delivery.delivered else "never told yet"
-    waiting = f"{delivery.waiting} events waiting" if delivery.waiting else "nothing waiting"
+    plural = "s" if delivery.waiting > 1 else ""
+    waiting = f"{delivery.waiting} event{plural} waiting" if delivery.waiting else "nothing waiting"
     refused = f", {delivery.refused} refused" if delivery.refused else ""
     error = f" ({delivery.error})" if delivery.error else ""
     return f"{delivery.reporter}: {told}, {waiting}{refused}{error}"

@@ -123,11 +123,13 @@ async def test_several_copies_share_their_inputs(shell: Shell, manager: Controll
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("missing.sh",), "missing.sh: cannot be read"),
+        (("missing.sh",), "missing.sh: cannot be read: No such file or directory (the program of a job is sent along"),
+        (("--input", "missing", "run.sh"), "missing: cannot be read: No such file or directory\n"),
         (("--env", "1=2", "run.sh"), "not a variable"),
         (("--cpus", "0", "run.sh"), "more than 0"),
         (("--count", "0", "run.sh"), "from 1 on"),
-        (("--memory", "much", "run.sh"), "memory"),
+        (("--memory", "much", "run.sh"), "not a number of bytes, such as 512M or 2G: much"),
+        (("--input", "ftp://x.example/y", "run.sh"), "agents fetch nothing by ftp"),
         (("--input", "/etc/hosts", "--input", "https://x.example/hosts", "run.sh"), "two input files"),
         (("--input", "https://x.example/", "run.sh"), "names no file"),
     ],
@@ -248,6 +250,8 @@ async def test_jobs_are_cancelled(shell: Shell, api: Api, manager: Controller) -
     assert job is not None
     assert (job.status, job.reason) == (JobStatus.CANCELLED, "no more")
     assert "has ended already" in (await shell("cancel", "j")).errors
+    unknown = (await shell("cancel", "other/job")).errors
+    assert unknown == "ucvm-controller: job other/job: no such job (`ucvm-controller jobs` lists them)\n"
 
 
 async def test_jobs_and_vms_are_forgotten(shell: Shell, api: Api, manager: Controller) -> None:
