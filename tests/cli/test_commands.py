@@ -95,10 +95,11 @@ def test_apply_and_again(tmp_path: Path) -> None:
 
 
 def test_a_failed_action_has_its_exit_code(tmp_path: Path) -> None:
-    """What failed is named with its reason on the terminal, and again by `status`."""
+    """What failed is named with its reason on the terminal, once, and again by `status`."""
     result = run("apply", "--root", tmp_path, "--user-data", "-", given=b"#!/bin/absent\n")
     assert result.returncode == 5
     assert "/bin/absent" in result.stdout
+    assert result.stderr == ""
     status = run("status", "--root", tmp_path)
     assert status.returncode == 0
     assert status.stdout.startswith("degraded since")

@@ -65,6 +65,8 @@ def apply(arguments: argparse.Namespace) -> int:
 
     With --local the rest is the daemon's; where nothing can be told without a network, nothing is done and said.
     """
+    import logging
+
     from ucvm_agent.events import State
     from ucvm_agent.stages.application import carry_out
     from ucvm_agent.stages.place import boot_id, state_file
@@ -73,6 +75,9 @@ def apply(arguments: argparse.Namespace) -> int:
     from ucvm_agent.store.store import Store
 
     settings = read_settings(arguments)
+    if settings.log.file is None and "log_level" not in arguments:
+        # What fails is printed with the plan.
+        logging.getLogger("ucvm_agent.contextualize.apply").setLevel(logging.ERROR)
     path = state_file(settings)
     local = "local" in arguments
     with lock.hold(path.parent), closing(Store(path, boot_id())) as store, asyncio.Runner() as runner:
