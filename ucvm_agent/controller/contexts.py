@@ -13,10 +13,11 @@ from xml.etree.ElementTree import Element
 import structlog
 
 from ucvm_agent.controller import context_folder
+from ucvm_agent.controller.claims import Claims
 from ucvm_agent.controller.context_folder import Context
 from ucvm_agent.controller.errands import Errands
-from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Ledger
+from ucvm_agent.controller.model import Machine
 from ucvm_agent.copilot.context import PART_BYTES
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, read_message
@@ -34,18 +35,32 @@ PLAN_SECONDS = 120.0
 MOST_PARTS = 2000
 """Most parts of a plan."""
 
+NONE_HINT = "ACCOUNT/NAME.context or default.context in contexts.folder (docs/controller.md)"
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A machine, as it asks for its context.
+    """A machine that may have a context.
 
     Arguments:
         jid: full JID.
-        names: by which it may have a context, the best first.
+        machine_id, instance_id, host: what it says it is called; each may be empty.
     """
 
     jid: str
-    names: tuple[str, ...]
+    machine_id: str
+    instance_id: str
+    host: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """By which it may have a context, the best first."""
+        return self.machine_id, self.instance_id, self.host
+
+    @property
+    def places(self) -> set[str]:
+        """Where it may have a context."""
+        return set(context_folder.places(bare(self.jid), self.names))
 
 
 class Rehearsal:
@@ -77,6 +92,7 @@ class Contexts:
 
     Arguments:
         folder: of the contexts; None = there are none, but plans can be asked for.
+        claims: whose a machine is.
         accepts: whether the questions of an account (a bare JID) count.
     """
 
@@ -84,16 +100,17 @@ class Contexts:
         self,
         folder: Path | None,
         ledger: Ledger,
+        claims: Claims,
         connection: Connection,
         post: Post,
         accepts: Callable[[str], bool],
     ) -> None:
         self._folder = folder
         self._ledger = ledger
+        self._claims = claims
         self._post = post
         self._accepts = accepts
         self._errands = Errands()
-        self._askers: dict[str, Asker] = {}
         self._rehearsals: dict[tuple[str, str], Rehearsal] = {}
         connection.listen(self)
 
@@ -106,7 +123,7 @@ class Contexts:
         asker = await self._asker(machine_id)
         context = await self._chosen(asker)
         if context is None:
-            raise OrderError("there is no context for it", where=machine_id, hint="see contexts.folder in the settings")
+            raise OrderError("there is no context for it", where=machine_id, hint=NONE_HINT)
         self._announce(asker, context)
         return context.sequence
 
@@ -122,7 +139,7 @@ class Contexts:
         asker = await self._asker(machine_id)
         context = await self._chosen(asker) if user_data is None else Context(user_data, time.time_ns() // 1000)
         if context is None:
-            raise OrderError("there is no context for it", where=machine_id, hint="see contexts.folder in the settings")
+            raise OrderError("there is no context for it", where=machine_id, hint=NONE_HINT)
         key = asker.jid, context.digest
         rehearsal = self._rehearsals.setdefault(key, Rehearsal(context, asker.jid))
         try:
@@ -134,10 +151,6 @@ class Contexts:
         finally:
             self._rehearsals.pop(key, None)
 
-    def forget(self, machine_id: str) -> None:
-        """Forget how a VM has asked."""
-        self._askers.pop(machine_id, None)
-
     async def run(self) -> None:
         """Answer, and tell of what changes in the folder, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -147,41 +160,42 @@ class Contexts:
 
     async def _watch(self, folder: Path) -> None:
         known = await asyncio.to_thread(context_folder.times, folder)
+        for name in await asyncio.to_thread(context_folder.misplaced, folder):
+            hint = f"move it to ACCOUNT/{name}, where ACCOUNT is the JID of its machine, such as vm7@example.org"
+            log.warning("a context is for nobody: it lies in no account's folder", file=str(folder / name), hint=hint)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             found = await asyncio.to_thread(context_folder.times, folder)
-            changed = {name for name in found if found[name] != known.get(name)}
+            changed = {place for place in found if found[place] != known.get(place)}
             if changed:
                 await self._tell_all(changed)
             known = found
 
     async def _tell_all(self, changed: set[str]) -> None:
-        """Tell all VMs that may have a context of one of these names."""
+        """Tell all VMs that may have a context in one of these places."""
         try:
             machines = await self._ledger.machines()
         except LedgerError as error:
             log.warning("machines cannot be told of a new context", reason=str(error))
             return
         for machine in machines:
-            asker = self._askers.get(machine.machine_id) or Asker(machine.jid, (machine.machine_id, machine.host))
-            if changed & {*asker.names, context_folder.DEFAULT} and (context := await self._chosen(asker)):
+            asker = _known(machine)
+            if changed & asker.places and (context := await self._chosen(asker)):
                 try:
                     self._announce(asker, context)
                 except OrderError as error:
                     log.warning("a machine was not told of a new context", reason=str(error))
 
     async def _asker(self, machine_id: str) -> Asker:
-        if machine_id in self._askers:
-            return self._askers[machine_id]
         machine = await self._ledger.machine(machine_id)
         if machine is None or not machine.jid:
             raise OrderError("no such machine", where=machine_id[:140], hint="`ucvm-controller vms` lists all")
-        return Asker(machine.jid, (machine.machine_id, machine.host))
+        return _known(machine)
 
     async def _chosen(self, asker: Asker) -> Context | None:
         if self._folder is None:
             return None
-        return await asyncio.to_thread(context_folder.choose, self._folder, asker.names)
+        return await asyncio.to_thread(context_folder.choose, self._folder, bare(asker.jid), asker.names)
 
     def _announce(self, asker: Asker, context: Context, *, dry_run: bool = False) -> None:
         info = {"command": "newContext", **_named(context)}
@@ -209,17 +223,16 @@ class Contexts:
                     rehearsal.take(info)
 
     async def _offer(self, envelope: Envelope, info: Hash) -> None:
-        asker = _read_asker(envelope.sender, info)
-        machine_id = _text(info, "machineID")
-        if machine_id and rules.owns(await self._ledger.machine(machine_id), envelope.sender):
-            self._askers[machine_id] = asker
-        context = await self._chosen(asker)
+        asker = await self._claimant(envelope, info)
+        context = await self._chosen(asker) if asker is not None else None
         if context is not None:
             answer = {"command": "have_getContext", "request": _text(info, "request"), **_named(context)}
             self._post.forward(envelope.sender, {"info": answer}, noack=True)
 
     async def _give(self, envelope: Envelope, info: Hash) -> None:
-        asker = _read_asker(envelope.sender, info)
+        asker = await self._claimant(envelope, info)
+        if asker is None:
+            return
         rehearsal = self._rehearsals.get((envelope.sender, _text(info, "digest")))
         context = rehearsal.context if rehearsal is not None else await self._chosen(asker)
         if context is None or any(_text(info, name) != value for name, value in _named(context).items()):
@@ -238,6 +251,15 @@ class Contexts:
         }
         self._post.forward(envelope.sender, {"info": answer}, noack=True)
 
+    async def _claimant(self, envelope: Envelope, info: Hash) -> Asker | None:
+        """Return the machine that asks; None if it is another account's."""
+        sender = envelope.sender
+        asker = Asker(sender, *(_text(info, name) for name in ("machineID", "instanceID", "agentHost")))
+        own = await self._claims.check(
+            sender, asker.machine_id, envelope.command, host=asker.host, instance_id=asker.instance_id
+        )
+        return asker if own else None
+
     def session_started(self, *, resumed: bool) -> None:
         """Nothing to do: VMs ask after a new session of theirs."""
 
@@ -248,9 +270,8 @@ class Contexts:
         """Nothing to do."""
 
 
-def _read_asker(sender: str, info: Hash) -> Asker:
-    names = (_text(info, "machineID"), _text(info, "instanceID"), _text(info, "agentHost"))
-    return Asker(sender, tuple(name for name in names if name))
+def _known(machine: Machine) -> Asker:
+    return Asker(machine.jid, machine.machine_id, machine.instance_id, machine.host)
 
 
 def _named(context: Context) -> dict[str, str]:

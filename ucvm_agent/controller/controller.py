@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ucvm_agent.controller.claims import Claims
 from ucvm_agent.controller.contexts import Contexts
 from ucvm_agent.controller.counters import Counters
 from ucvm_agent.controller.feed import Feed
@@ -73,12 +74,12 @@ class Controller:
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, connection: Connection, post: Post) -> None:
-        accepts = Acceptance(settings)
+        accepts, claims = Acceptance(settings), Claims(ledger)
         self.settings = settings
         self.ledger = ledger
         self.feed = Feed(ledger)
         self.orders = Orders(ledger, post)
-        self.contexts = Contexts(settings.contexts.folder, ledger, connection, post, accepts)
+        self.contexts = Contexts(settings.contexts.folder, ledger, claims, connection, post, accepts)
         self.counters = Counters(settings, ledger, post)
         self.files = Files(settings.state_dir / FOLDER)
         self.forgetting = Forgetting(ledger, self.files, settings.jobs.chirp)
@@ -86,8 +87,8 @@ class Controller:
         self._retention = Retention(settings.keep, ledger, self.forgetting, orphans)
         self._connection = connection
         self._post = post
-        self._manager = Manager(settings, ledger, post, connection, self.feed, self.counters)
-        self._fleet = Fleet(ledger, connection, accepts)
+        self._manager = Manager(settings, ledger, claims, post, connection, self.feed, self.counters)
+        self._fleet = Fleet(ledger, claims, connection, accepts)
 
     @property
     def connected(self) -> bool:

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 
 import structlog
 
+from ucvm_agent.controller.claims import Claims
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.ledger.base import Ledger, Reception
 from ucvm_agent.copilot.stanza import Envelope, bare, message_element, read_message
@@ -29,11 +30,13 @@ class Fleet:
     An event is confirmed when it is on the disk: a controller that is killed before that gets it again.
 
     Arguments:
+        claims: tells of those who report for machines of others.
         accepts: whether the events of an account (a bare JID) count.
     """
 
-    def __init__(self, ledger: Ledger, connection: Connection, accepts: Callable[[str], bool]) -> None:
+    def __init__(self, ledger: Ledger, claims: Claims, connection: Connection, accepts: Callable[[str], bool]) -> None:
         self._ledger = ledger
+        self._claims = claims
         self._connection = connection
         self._accepts = accepts
         self._errands = Errands()
@@ -69,10 +72,7 @@ class Fleet:
         reception = await self._ledger.record(event, sender, now=datetime.now(UTC))
         self._confirm(message)
         if reception is Reception.REFUSED:
-            hint = "ucvm-controller forget-vm lets it change its account"
-            log.warning(
-                "an event of another account's machine is dropped", sender=sender, machine=event.machine_id, hint=hint
-            )
+            self._claims.refused(sender, event.machine_id, "an event")
             return
         self._subscribe(bare(sender))
         if self._names.get(sender) != event.machine_id:
@@ -108,7 +108,7 @@ class Fleet:
             self._errands.start(self._see(jid, online=there))
 
     async def _see(self, jid: str, *, online: bool) -> None:
-        await self._ledger.present(self._names[jid], jid, "", online=online, now=datetime.now(UTC))
+        await self._ledger.present(self._names[jid], jid, online=online, now=datetime.now(UTC))
 
     async def _settle(self) -> None:
         """After each new session, find out who has gone while we were away."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import structlog
 
+from ucvm_agent.controller.claims import Claims
 from ucvm_agent.controller.counters import Count, Counters
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.feed import Feed
@@ -52,16 +53,25 @@ class HandOut:
     """Answers agents that want jobs.
 
     Arguments:
+        claims: whose a machine is.
         feed: tells when there may be a job for a question that is open.
         errands: does what takes time.
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, post: Post, feed: Feed, counters: Counters, errands: Errands
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        claims: Claims,
+        post: Post,
+        feed: Feed,
+        counters: Counters,
+        errands: Errands,
     ) -> None:
         self._settings = settings
         self._jobs = settings.jobs
         self._ledger = ledger
+        self._claims = claims
         self._post = post
         self._counters = counters
         self._errands = errands
@@ -106,6 +116,8 @@ class HandOut:
         self._errands.start(self._give(sender, message))
 
     async def _offer(self, sender: str, message: WantJob, question: str) -> None:
+        if not await self._may_ask(sender, message):
+            return
         if not ours(message):
             admission = await self._ledger.admit(
                 bare(sender), question, now=datetime.now(UTC), cooldown=self._jobs.cooldown_seconds
@@ -127,6 +139,13 @@ class HandOut:
         """Return the offer of a job to an agent of ours."""
         return HaveJob(require_file=self._jobs.require_file, request=request, direct="1")
 
+    async def _may_ask(self, sender: str, message: WantJob | GetJob) -> bool:
+        """Whether the machine is one of its account; if it is not, there is never a job for it."""
+        own = await self._claims.check(sender, machine_of(message), message.command, host=message.agent_host)
+        if not own:
+            self._post.send(sender, NoJob(request=message.request), noack=True)
+        return own
+
     def _refuse(self, sender: str, message: Host) -> None:
         """Tell an agent of ours that there is no job; an original one expects silence (section 4.2)."""
         self._counters.count(Count.EMPTY)
@@ -135,6 +154,8 @@ class HandOut:
 
     async def _give(self, sender: str, message: GetJob) -> None:
         self._open.forget(sender)
+        if not await self._may_ask(sender, message):
+            return
         job = await self._take(sender, message)
         if job is None or job.lease is None:
             self._refuse(sender, message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ucvm_agent.controller.claims import Claims
 from ucvm_agent.controller.counters import Counters
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.feed import Feed
@@ -27,6 +28,7 @@ class Manager:
         self,
         settings: Settings,
         ledger: Ledger,
+        claims: Claims,
         post: Post,
         connection: Connection,
         feed: Feed,
@@ -38,7 +40,7 @@ class Manager:
         self._take_in = TakeIn(settings, ledger, post, counters, self._errands)
         self._hand_out = None
         if settings.jobs.duty != "storage":
-            self._hand_out = HandOut(settings, ledger, post, feed, counters, self._errands)
+            self._hand_out = HandOut(settings, ledger, claims, post, feed, counters, self._errands)
 
     async def run(self) -> None:
         """Work until cancelled."""

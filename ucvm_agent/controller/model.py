@@ -179,20 +179,23 @@ class Job(Record):
 
 
 class Machine(Record):
-    """A VM, as its events tell.
+    """A VM, as it tells.
 
     Arguments:
-        jid: the full JID that it reported from last; only this account may report for it.
+        jid: the full JID that it reported from last; only this account may speak for it.
+        host: its name, as it says.
+        instance_id: what its platform calls it, as it says; empty if it has not said so.
         failure: the reason that it gave last for being degraded or failed.
         jobs: those that it has now.
         online: whether its XMPP presence says so.
-        refused: how many events another account has claimed to be its own.
+        refused: how often another account has claimed to be it.
         refused_from: the full JID of whoever did so last.
     """
 
     machine_id: str
     jid: str = ""
     host: str = ""
+    instance_id: str = ""
     boot_id: str = ""
     state: State | None = None
     reason: str = ""

@@ -70,7 +70,7 @@ class Client(Section):
 class Contexts(Section):
     """`[contexts]`: what VMs are to be."""
 
-    folder: Path | None = Field(None, description="MACHINE.context, INSTANCE.context, HOST.context, default.context")
+    folder: Path | None = Field(None, description="ACCOUNT/NAME.context for one machine, default.context for all")
 
 
 class Keep(Section):

@@ -186,6 +186,7 @@ def machine_details(machine: Machine) -> Iterator[str]:
         [
             ("vm", machine.machine_id),
             ("host", machine.host),
+            ("instance", machine.instance_id),
             ("state", f"{machine.state or 'new'}, {ago(machine.since)}".rstrip(", ")),
             ("reason", machine.reason),
             ("failure", machine.failure),
@@ -193,7 +194,7 @@ def machine_details(machine: Machine) -> Iterator[str]:
             ("account", machine.jid),
             (
                 "refused",
-                f"{machine.refused} events from others, last {machine.refused_from}" if machine.refused else "",
+                f"{machine.refused} messages from others, last {machine.refused_from}" if machine.refused else "",
             ),
             ("boot", machine.boot_id),
             ("jobs", " ".join(machine.jobs)),

@@ -43,7 +43,9 @@ def lease(job: Job) -> str:
 
 
 def result(job: Job, agent: str = "vm@site.example/r", status: int = 0, at: float = 60) -> Result:
-    return Result(lease=lease(job), agent=agent, exit_status=status, ended=later(at), seconds=at)
+    assert job.lease is not None
+    place = {"machine_id": job.lease.machine_id, "host": job.lease.host}
+    return Result(lease=job.lease.id, agent=agent, **place, exit_status=status, ended=later(at), seconds=at)
 
 
 async def test_jobs_are_handed_out_in_their_order(ledger: Ledger) -> None:
@@ -155,6 +157,22 @@ async def test_a_job_has_one_result(ledger: Ledger) -> None:
     assert await ledger.expired(now=later(1e6)) == []
 
 
+async def test_where_a_job_has_run_is_what_its_lease_says(ledger: Ledger) -> None:
+    """A result that names another machine does not make the job that machine's."""
+    await submit(ledger, "j")
+    job = await take(ledger)
+    done = await ledger.finish("j", result(job).model_copy(update={"machine_id": "m2", "host": "vm2"}))
+    assert done is not None
+    assert done.result == result(job)
+    await submit(ledger, "late")
+    job = await take(ledger)
+    await ledger.give_back("late", lease(job), "silent", now=later(200))
+    done = await ledger.finish("late", result(job).model_copy(update={"machine_id": "m2"}))
+    assert done is not None
+    assert done.result is not None
+    assert done.result.machine_id == ""
+
+
 async def test_a_result_that_comes_late_counts(ledger: Ledger) -> None:
     """From a lease that has run out, while the job waits again or somebody else has it."""
     for again in (False, True):
@@ -241,9 +259,10 @@ async def test_machines_are_as_their_events_tell(ledger: Ledger) -> None:
     assert await ledger.record(failed, "vm@x/r", now=NOW) is Reception.KNOWN
     ready = event(StateChanged(state=State.READY), seq=2)
     assert await ledger.record(ready, "vm@x/s", now=later(5)) is Reception.NEW
-    await ledger.present("m1", "", "vm1", online=True, now=later(6))
+    assert await ledger.claim("m1", "vm@x/other", host="vm1", now=later(6))
+    await ledger.present("m1", "vm@x/s", online=True, now=later(6))
     await ledger.record(event(Note(message="x"), "m2"), "vm2@x/r", now=later(7))
-    await ledger.present("m3", "vm3@x/r", "", online=True, now=later(8))  # which has never reported
+    await ledger.present("m3", "vm3@x/r", online=True, now=later(8))  # which has never reported
     await submit(ledger, "j")
     await take(ledger)
     assert [machine.machine_id for machine in await ledger.machines()] == ["m2", "m1"]
@@ -263,7 +282,7 @@ async def test_a_machine_is_the_account_s_that_reported_first(ledger: Ledger) ->
     claim = event(StateChanged(state=State.FAILED, reason="ha"), seq=2)
     for at in (1, 2):
         assert await ledger.record(claim, f"thief@x/{at}", now=later(at)) is Reception.REFUSED
-    await ledger.present("m1", "thief@x/r", "", online=True, now=later(3))
+    await ledger.present("m1", "thief@x/r", online=True, now=later(3))
     machine = await ledger.machine("m1")
     assert machine is not None
     assert (machine.jid, machine.state, machine.online, machine.seen) == ("vm@x/r", State.READY, False, NOW)
@@ -274,11 +293,30 @@ async def test_a_machine_is_the_account_s_that_reported_first(ledger: Ledger) ->
     assert await ledger.record(claim, "thief@x/1", now=later(5)) is Reception.NEW
 
 
+async def test_a_machine_is_the_account_s_that_asked_first(ledger: Ledger) -> None:
+    """Before it has reported anything; it is called what its account says, and others cannot change that."""
+    assert await ledger.claim("m1", "vm@x/r", host="wn1", instance_id="i-1", now=NOW)
+    assert not await ledger.claim("m1", "thief@x/r", host="wn2", instance_id="i-2", now=later(1))
+    assert await ledger.record(event(Note(message="x")), "thief@x/r", now=later(2)) is Reception.REFUSED
+    machine = await ledger.machine("m1")
+    assert machine is not None
+    assert (machine.jid, machine.host, machine.instance_id, machine.state) == ("vm@x/r", "wn1", "i-1", None)
+    assert (machine.refused, machine.refused_from, machine.seen) == (2, "thief@x/r", NOW)
+    assert await ledger.claim("m1", "vm@x/other", host="renamed", now=later(9_000))
+    machine = await ledger.machine("m1")
+    assert machine is not None
+    assert (machine.jid, machine.host, machine.instance_id) == ("vm@x/r", "renamed", "i-1")
+    assert machine.seen == later(9_000)
+    assert await ledger.claim("m2", "vm@x/r", now=NOW)
+    assert await ledger.forget_machine("m1", before=later(9_001))
+    assert await ledger.claim("m1", "thief@x/r", now=later(9_002))
+
+
 async def test_a_machine_is_forgotten_with_its_events(ledger: Ledger) -> None:
     """One that is silent, away, and has no job; but not if it is heard of meanwhile."""
     for number, name in enumerate(("away", "there", "works", "other")):
         await ledger.record(event(StateChanged(state=State.READY), name), "vm@x/r", now=later(number))
-    await ledger.present("there", "vm@x/r", "", online=True, now=later(1))
+    await ledger.present("there", "vm@x/r", online=True, now=later(1))
     await submit(ledger)
     await take(ledger, machine_id="works")
     assert [machine.machine_id for machine in await ledger.silent(later(3))] == ["away"]

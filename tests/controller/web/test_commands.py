@@ -267,7 +267,7 @@ async def test_jobs_and_vms_are_forgotten(shell: Shell, api: Api, manager: Contr
     assert [job.id for job in await manager.ledger.jobs()] == ["c"]
     await present(manager, "m1", "wn01.example.org", StateChanged(state=State.READY))
     await record(manager, "m1", 2)
-    assert "refused     1 events from others, last vm@x/r" in (await shell("vm", "wn01")).out
+    assert "refused     1 messages from others, last vm@x/r" in (await shell("vm", "wn01")).out
     assert (await shell("forget-vm", "wn01")).out == "wn01.example.org is forgotten\n"
     assert await manager.ledger.machine("m1") is None
 

@@ -21,7 +21,8 @@ async def present(manager: Controller, machine: str, host: str, body: AnyBody, *
     now = datetime.now(UTC)
     told = event(body, machine).model_copy(update={"time": now})
     await manager.ledger.record(told, f"{host}@site.example/r", now=now)
-    await manager.ledger.present(machine, f"{host}@site.example/r", host, online=online, now=now)
+    await manager.ledger.claim(machine, f"{host}@site.example/r", host=host, now=now)
+    await manager.ledger.present(machine, f"{host}@site.example/r", online=online, now=now)
 
 
 async def record(manager: Controller, machine: str, seq: int, state: State | None = None, reason: str = "") -> None:

@@ -62,7 +62,8 @@ async def site(prosody: Prosody, run_controller: Make, tmp_path: Path, context_f
     ):
         now = datetime.now(UTC)
         await manager.ledger.record(event(Note(message="x")), agent.connection.jid, now=now)
-        await manager.ledger.present("m1", agent.connection.jid, "wn01.example.org", online=True, now=now)
+        await manager.ledger.claim("m1", agent.connection.jid, host="wn01.example.org", now=now)
+        await manager.ledger.present("m1", agent.connection.jid, online=True, now=now)
         yield Site(manager, api, agent, Shell(api, tmp_path))
 
 

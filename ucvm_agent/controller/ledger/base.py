@@ -189,12 +189,21 @@ class Ledger(Protocol):
     async def record(self, event: Event, jid: str, *, now: datetime) -> Reception:
         """Keep an event, unless it was kept before, and bring its machine up to date.
 
-        Only the account that was the first to report for a machine may do so; what another one says is counted.
+        Only the account that was the first to speak for a machine may do so; what another one says is counted.
         """
         ...
 
-    async def present(self, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> None:
-        """Note that a machine has said something, or has gone, if it is known and of this account."""
+    async def claim(self, machine_id: str, jid: str, *, host: str = "", instance_id: str = "", now: datetime) -> bool:
+        """Say whether an account may speak for a machine; one that nobody has spoken for is its own from now on.
+
+        Arguments:
+            jid: full JID of who speaks.
+            host, instance_id: what the machine is called, kept if it is the account's; empty if that is not said.
+        """
+        ...
+
+    async def present(self, machine_id: str, jid: str, *, online: bool, now: datetime) -> None:
+        """Note that a machine has come, or has gone, if it is known and of this account."""
         ...
 
     async def silent(self, before: datetime) -> Sequence[Machine]:
@@ -202,7 +211,7 @@ class Ledger(Protocol):
         ...
 
     async def forget_machine(self, machine_id: str, *, before: datetime) -> bool:
-        """Remove a machine with its events, unless it was heard of since; then any account may report for it anew."""
+        """Remove a machine with its events, unless it was heard of since; then any account may speak for it anew."""
         ...
 
     async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:

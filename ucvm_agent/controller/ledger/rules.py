@@ -15,6 +15,9 @@ from ucvm_agent.controller.model import REASON_LENGTH, Job, JobStatus, Lease, Ma
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.events import Event, State, StateChanged
 
+HEARD = timedelta(hours=1)
+"""How old `Machine.seen` becomes before a machine that only asks is written down anew: it asks all the time."""
+
 
 def grant(job: Job, lease: Lease, token: str) -> Job | None:
     """Hand a waiting job out."""
@@ -63,7 +66,7 @@ def finish(job: Job, result: Result, *, untaken: bool = False) -> Job | None:
     leases = [lease for lease, taker in job.takers.items() if taker == account and result.lease in (lease, "")]
     if not leases and (job.takers or not untaken):
         return None
-    result = result.model_copy(update={"lease": leases[-1] if leases else ""})
+    result = result.model_copy(update={"lease": leases[-1] if leases else "", **_place(job, leases)})
     reason = "" if not result.exit_status else f"its command ended with {describe_status(result.exit_status)}"
     if result.limit:
         reason = f"{result.limit}{f'; {reason}' if reason else ''}"[:REASON_LENGTH]
@@ -83,13 +86,32 @@ def cancel(job: Job, reason: str, *, now: datetime) -> Job | None:
 
 
 def owns(machine: Machine | None, jid: str) -> bool:
-    """Whether an account may report for a machine: the one that did so first."""
+    """Whether an account may speak for a machine: the one that did so first."""
     return machine is None or bare(machine.jid) in ("", bare(jid))
 
 
 def refuse(machine: Machine, jid: str) -> Machine:
-    """Note that an account has reported for a machine of another one."""
+    """Note that an account has spoken for a machine of another one."""
     return machine.model_copy(update={"refused": machine.refused + 1, "refused_from": jid})
+
+
+def claim(machine: Machine | None, machine_id: str, jid: str, host: str, instance_id: str, *, now: datetime) -> Machine:
+    """Note that an account speaks for a machine, which is its own from then on if it was nobody's.
+
+    What there is no need to write down comes back as it was. Where its events come from stays where orders go: some
+    other program on the machine may have asked.
+    """
+    known = machine or Machine(machine_id=machine_id, seen=now)
+    if not owns(known, jid):
+        return refuse(known, jid)
+    return known.model_copy(
+        update={
+            "jid": known.jid or jid,
+            "host": host or known.host,
+            "instance_id": instance_id or known.instance_id,
+            "seen": now if now - known.seen > HEARD else known.seen,
+        }
+    )
 
 
 def observe(machine: Machine | None, event: Event, jid: str, *, now: datetime) -> Machine:
@@ -103,13 +125,16 @@ def observe(machine: Machine | None, event: Event, jid: str, *, now: datetime) -
     return machine.model_copy(update=change)
 
 
-def meet(machine: Machine, jid: str, host: str, *, online: bool, now: datetime) -> Machine | None:
-    """Note that a machine has said something, or has gone."""
-    if not owns(machine, jid or machine.jid):
-        return None
-    return machine.model_copy(
-        update={"jid": jid or machine.jid, "host": host or machine.host, "online": online, "seen": now}
-    )
+def meet(machine: Machine, jid: str, *, online: bool, now: datetime) -> Machine | None:
+    """Note that a machine has come, or has gone."""
+    return machine.model_copy(update={"jid": jid, "online": online, "seen": now}) if owns(machine, jid) else None
+
+
+def _place(job: Job, leases: list[str]) -> dict[str, str]:
+    """Return where a job has run, as far as the lease tells: who names another account's machine is not believed."""
+    if job.lease is None or job.lease.id not in leases[-1:]:
+        return {"machine_id": ""}
+    return {"machine_id": job.lease.machine_id, "host": job.lease.host}
 
 
 def _held(job: Job, lease: str) -> Lease | None:

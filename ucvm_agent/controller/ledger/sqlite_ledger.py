@@ -73,12 +73,27 @@ class SQLiteLedger(SQLiteJobs):
             self.on_notice(Notice(Kind.MACHINE, event.machine_id))
         return reception
 
-    async def present(self, machine_id: str, jid: str, host: str, *, online: bool, now: datetime) -> None:
+    async def claim(self, machine_id: str, jid: str, *, host: str = "", instance_id: str = "", now: datetime) -> bool:
+        """See `Ledger`."""
+
+        def work(db: sqlite3.Connection) -> tuple[Machine, bool]:
+            before = _machine(db, machine_id)
+            after = rules.claim(before, machine_id, jid, host, instance_id, now=now)
+            if after != before:
+                _save_machine(db, after)
+            return after, after != before
+
+        machine, changed = await self._do(work)
+        if changed:
+            self.on_notice(Notice(Kind.MACHINE, machine_id))
+        return rules.owns(machine, jid)
+
+    async def present(self, machine_id: str, jid: str, *, online: bool, now: datetime) -> None:
         """See `Ledger`."""
 
         def work(db: sqlite3.Connection) -> None:
             known = _machine(db, machine_id)
-            met = known and rules.meet(known, jid, host, online=online, now=now)
+            met = known and rules.meet(known, jid, online=online, now=now)
             if met:
                 _save_machine(db, met)
 

@@ -73,7 +73,6 @@ class MachineRoutes:
         """Forget a VM; the next account that reports for it is its own from then on."""
         machine = await self._machine(asked["vm"])
         await self._ledger.forget_machine(machine.machine_id, before=datetime.now(UTC))
-        self._contexts.forget(machine.machine_id)
 
     async def push(self, asked: Asked[Nothing, Nothing]) -> Pushed:
         """Tell a VM of the context that it has here."""
