@@ -30,7 +30,7 @@ async def reported(controller: Controller, phase: JobPhase) -> None:
     """Return when a machine has told that a job is in a phase."""
     with controller.feed.subscribe() as changes:
         async with asyncio.timeout(PATIENCE):
-            while not any(event.name == f"job.{phase}" for _, event in await controller.ledger.events(limit=1000)):
+            while not any(entry.event.name == f"job.{phase}" for entry in await controller.ledger.events(limit=1000)):
                 await anext(changes)
 
 
@@ -38,7 +38,9 @@ async def noted(controller: Controller, part: str) -> None:
     """Return when a machine has told an operator of something."""
     with controller.feed.subscribe() as changes:
         async with asyncio.timeout(PATIENCE):
-            while not any(part in event.model_dump_json() for _, event in await controller.ledger.events(limit=1000)):
+            while not any(
+                part in entry.event.model_dump_json() for entry in await controller.ledger.events(limit=1000)
+            ):
                 await anext(changes)
 
 

@@ -278,7 +278,7 @@ async def test_a_machine_is_seen_to_come_and_go(prosody: Prosody, run_controller
                 assert online.jid == agent.connection.jid
             gone = await _machine(changes, online=False)
             assert (gone.state, gone.failure) == (State.DEGRADED, "because")
-        assert [event.seq for _, event in await controller.ledger.events("m1")] == [1, 2]
+        assert [entry.event.seq for entry in await controller.ledger.events("m1")] == [1, 2]
 
 
 async def test_an_account_cannot_report_for_the_machine_of_another(prosody: Prosody, run_controller: Make) -> None:

@@ -147,7 +147,7 @@ async def test_a_machine_goes_that_is_not_heard_of_any_more(place: Place) -> Non
         await place.ledger.record(event(Note(message="x"), name), "vm@x/r", now=later(number * DAY))
     await place.retention.let_go(NOW + timedelta(days=3.5))
     assert [machine.machine_id for machine in await place.ledger.machines()] == ["m2"]
-    assert [event.machine_id for _, event in await place.ledger.events()] == ["m2"]
+    assert [entry.event.machine_id for entry in await place.ledger.events()] == ["m2"]
 
 
 async def test_zero_days_are_for_ever(ledger: Ledger, tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from pydantic import BaseModel
 
 from ucvm_agent.controller import tables
 from ucvm_agent.controller.client import Client, connect, segment
-from ucvm_agent.controller.model import Job, JobStatus, Machine
-from ucvm_agent.controller.naming import MACHINES, chosen, named
+from ucvm_agent.controller.model import Entry, Job, JobStatus, Machine
+from ucvm_agent.controller.naming import MACHINES, named
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.submitting import submit
 from ucvm_agent.controller.tables import Screen
-from ucvm_agent.controller.web.bodies import Cancellation, Draining, Entries, Entry, JobPage, Machines, Plan, Pushed
+from ucvm_agent.controller.web.bodies import Cancellation, Draining, Entries, JobPage, Machines, Plan, Pushed
 from ucvm_agent.errors import UsageError
 
 PAGE = 500
@@ -99,17 +99,14 @@ async def vm(client: Client, arguments: argparse.Namespace) -> int:
 
 async def events(client: Client, arguments: argparse.Namespace) -> int:
     """List events, or follow them."""
-    machines = (await client.get("vms", Machines, limit=MACHINES)).vms
-    machine_id = chosen(machines, arguments.vm).machine_id if "vm" in arguments else ""
+    machine_id = (await named(client, arguments.vm)).machine_id if "vm" in arguments else ""
     found = await client.get("events", Entries, vm=machine_id, limit=getattr(arguments, "limit", 50))
-    hosts = {machine.machine_id: machine.host for machine in machines if machine.host}
     if "follow" in arguments:
-        await _follow_events(client, machine_id, found, hosts, as_json="json" in arguments)
+        await _follow_events(client, machine_id, found, as_json="json" in arguments)
     elif "json" in arguments:
         _print_json(found)
     else:
-        rows = (tables.event_row(entry.event, hosts) for entry in found.events)
-        _print(_screen().table(tables.EVENT_TITLES, rows))
+        _print(_screen().table(tables.EVENT_TITLES, map(tables.event_row, found.events)))
     return 0
 
 
@@ -200,16 +197,14 @@ async def _follow_log(client: Client, path: str, stream: str) -> None:
     await client.persist(watch)
 
 
-async def _follow_events(
-    client: Client, machine_id: str, found: Entries, hosts: dict[str, str], *, as_json: bool
-) -> None:
+async def _follow_events(client: Client, machine_id: str, found: Entries, *, as_json: bool) -> None:
     """Print the events that there are, and those that come, for ever; none twice."""
     last = 0
 
     def show(entry: Entry) -> None:
         nonlocal last
         last = entry.number
-        line = "  ".join(map(tables.clean, tables.event_row(entry.event, hosts)))
+        line = "  ".join(map(tables.clean, tables.event_row(entry)))
         print(entry.model_dump_json() if as_json else line, flush=True)
 
     for entry in found.events:

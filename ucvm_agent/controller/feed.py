@@ -11,9 +11,8 @@ from typing import TypeAlias
 import structlog
 
 from ucvm_agent.controller.ledger.base import Kind, Ledger, Notice
-from ucvm_agent.controller.model import Job, Machine
+from ucvm_agent.controller.model import Entry, Job, Machine
 from ucvm_agent.errors import LedgerError
-from ucvm_agent.events import Event
 
 log = structlog.get_logger()
 
@@ -22,11 +21,10 @@ BACKLOG = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class NumberedEvent:
-    """An event of a VM, with its number in the ledger."""
+class Gone:
+    """A machine that is not known any more, nor are its events."""
 
-    number: int
-    event: Event
+    machine_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,8 @@ class Missed:
     """More has changed than was told: read everything anew."""
 
 
-Change: TypeAlias = Job | Machine | NumberedEvent | Missed
-"""A job or a machine as it is now, a new event, or a gap."""
+Change: TypeAlias = Job | Machine | Gone | Entry | Missed
+"""A job or a machine as it is now, one that is gone, a new event, or a gap."""
 
 
 class Feed:
@@ -105,10 +103,10 @@ class Feed:
             case Kind.JOB:
                 return await self._ledger.job(notice.id)
             case Kind.MACHINE:
-                return await self._ledger.machine(notice.id)
+                return await self._ledger.machine(notice.id) or Gone(notice.id)
             case Kind.EVENT:
                 found = await self._ledger.events(after=int(notice.id) - 1, limit=1)
-                return NumberedEvent(*found[0]) if found else None
+                return found[0] if found else None
 
     def _tell(self, change: Change) -> None:
         for queue in self._subscribers:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ucvm_agent.errors import UsageError
-from ucvm_agent.events import State
+from ucvm_agent.events import Event, State
 from ucvm_agent.events import describe_status as describe_status  # for the ledger
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
@@ -206,6 +206,19 @@ class Machine(Record):
     jobs: tuple[str, ...] = ()
     refused: int = 0
     refused_from: str = ""
+
+
+class Entry(Record):
+    """An event in the ledger.
+
+    Arguments:
+        number: its own in this ledger; numbers grow.
+        host: what its machine is called now; empty if nobody knows.
+    """
+
+    number: int
+    host: str = ""
+    event: Event
 
 
 class Throughput(Record):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ucvm_agent.controller.model import Job, JobStatus, Machine
+from ucvm_agent.controller.model import Entry, Job, JobStatus, Machine
 from ucvm_agent.events import (
     ActionEnded,
     ContextReceived,
@@ -120,13 +120,10 @@ def machine_row(machine: Machine) -> Sequence[str]:
 EVENT_TITLES = ("TIME", "VM", "EVENT")
 
 
-def event_row(event: Event, hosts: Mapping[str, str]) -> Sequence[str]:
-    """Return an event as a row beneath `EVENT_TITLES`.
-
-    Arguments:
-        hosts: the names of VMs, by their ids.
-    """
-    return f"{event.time.astimezone():%m-%d %H:%M:%S}", hosts.get(event.machine_id, event.machine_id[:8]), tell(event)
+def event_row(entry: Entry) -> Sequence[str]:
+    """Return an event as a row beneath `EVENT_TITLES`."""
+    event = entry.event
+    return f"{event.time.astimezone():%m-%d %H:%M:%S}", entry.host or event.machine_id[:8], tell(event)
 
 
 def tell(event: Event) -> str:

@@ -287,7 +287,7 @@ async def test_a_machine_is_the_account_s_that_reported_first(ledger: Ledger) ->
     assert machine is not None
     assert (machine.jid, machine.state, machine.online, machine.seen) == ("vm@x/r", State.READY, False, NOW)
     assert (machine.refused, machine.refused_from) == (2, "thief@x/2")
-    assert [event.seq for _, event in await ledger.events()] == [1]
+    assert [entry.event.seq for entry in await ledger.events()] == [1]
     assert await ledger.record(event(Note(message="x"), "m2"), "vm@x/s", now=NOW) is Reception.NEW
     assert await ledger.forget_machine("m1", before=later(4))
     assert await ledger.record(claim, "thief@x/1", now=later(5)) is Reception.NEW
@@ -324,7 +324,7 @@ async def test_a_machine_is_forgotten_with_its_events(ledger: Ledger) -> None:
     assert await ledger.forget_machine("away", before=later(1))
     assert not await ledger.forget_machine("away", before=later(1))
     assert await ledger.machine("away") is None
-    assert {event.machine_id for _, event in await ledger.events()} == {"there", "works", "other"}
+    assert {entry.event.machine_id for entry in await ledger.events()} == {"there", "works", "other"}
     assert await ledger.events("away") == []
     summary = await ledger.summary()
     assert (summary.machines, summary.states) == (3, {"ready": 3})
@@ -374,11 +374,23 @@ async def test_events_can_be_read_and_followed(ledger: Ledger) -> None:
     for number in range(6):
         await ledger.record(event(Note(message=str(number)), f"m{number % 2}", number), "vm@x/r", now=NOW)
     everything = await ledger.events()
-    assert [event.seq for _, event in everything] == list(range(6))
-    assert [event.seq for _, event in await ledger.events("m1", limit=2)] == [3, 5]
-    assert await ledger.events(after=everything[2][0], limit=2) == everything[3:5]
-    assert await ledger.events("m0", after=everything[2][0]) == [everything[4]]
-    assert max(number for number, _ in everything) < 2**53  # a page has to read it
+    assert [entry.event.seq for entry in everything] == list(range(6))
+    assert [entry.event.seq for entry in await ledger.events("m1", limit=2)] == [3, 5]
+    assert await ledger.events(after=everything[2].number, limit=2) == everything[3:5]
+    assert await ledger.events("m0", after=everything[2].number) == [everything[4]]
+    assert max(entry.number for entry in everything) < 2**53  # a page has to read it
+
+
+async def test_events_tell_what_their_machine_is_called(ledger: Ledger) -> None:
+    """As it is called now, whatever it was when they happened; nothing if it has not said."""
+    for name in ("m1", "m2"):
+        await ledger.record(event(Note(message="x"), name), "vm@x/r", now=NOW)
+    assert [entry.host for entry in await ledger.events()] == ["", ""]
+    await ledger.claim("m1", "vm@x/r", host="wn1.example.org", now=NOW)
+    assert [entry.host for entry in await ledger.events()] == ["wn1.example.org", ""]
+    assert [entry.host for entry in await ledger.events("m1")] == ["wn1.example.org"]
+    await ledger.forget_machine("m2", before=later(1))
+    assert [entry.event.machine_id for entry in await ledger.events()] == ["m1"]
 
 
 async def test_changes_are_noticed(ledger: Ledger) -> None:
@@ -389,5 +401,8 @@ async def test_changes_are_noticed(ledger: Ledger) -> None:
     await ledger.record(event(Note(message="x")), "vm@x/r", now=NOW)
     async with asyncio.timeout(10):
         notices = [await heard.get() for _ in range(3)]
-    number = (await ledger.events())[0][0]
+    number = (await ledger.events())[0].number
     assert set(notices) == {Notice(Kind.JOB, "j"), Notice(Kind.EVENT, str(number)), Notice(Kind.MACHINE, "m1")}
+    assert await ledger.forget_machine("m1", before=later(1))
+    async with asyncio.timeout(10):
+        assert await heard.get() == Notice(Kind.MACHINE, "m1")

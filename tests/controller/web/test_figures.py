@@ -83,6 +83,28 @@ async def test_whatever_changes_is_told_at_once(api: Api, manager: Controller) -
     assert seen[-1][1]["jobs"] == ["j"]
 
 
+async def test_a_machine_that_is_forgotten_is_told_of_at_once(api: Api, manager: Controller) -> None:
+    """Whoever forgets it, be it an operator or time; one that has come anew meanwhile is not gone."""
+    await present(manager, "m1", "wn01", Note(message="x"))
+    async with api.follow("/api/v1/feed") as events:
+        assert (await api.ask("DELETE", "/api/v1/vms/m1")).status == 204
+        async for kind, data in events:
+            if kind == "gone":
+                assert data == {"machine_id": "m1"}
+                break
+        await record(manager, "m1", 1, State.READY)
+        assert (await _until(events, "vm"))[-1][1]["state"] == "ready"
+
+
+async def test_events_name_their_machine(api: Api, manager: Controller) -> None:
+    """Listed or followed, by what it is called."""
+    await present(manager, "m1", "wn01.example.org", Note(message="x"))
+    entries = (await api.ask("GET", "/api/v1/events")).json["events"]
+    assert [entry["host"] for entry in entries] == ["wn01.example.org"]
+    async with api.follow("/api/v1/events/follow?after=0") as events:
+        assert (await anext(events))[1]["host"] == "wn01.example.org"
+
+
 async def _until(events: Any, wanted: str) -> list[tuple[str, Any]]:
     seen = []
     async for kind, data in events:

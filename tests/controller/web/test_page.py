@@ -155,6 +155,12 @@ async def test_states_change_without_reload(api: Api, manager: Controller, brows
     await present(manager, "m2", "wn02", StateChanged(state=State.FAILED, reason="no disk"))
     await browser.shows("#fleet tbody tr:first-child", "no disk")
     await browser.shows("#events li", "failed: no disk")
+    await present(manager, "m3", "wn03", StateChanged(state=State.READY, reason="soon gone"))
+    await browser.shows("#fleet tbody", "wn03")
+    await browser.shows("#events li", "soon gone")
+    assert (await api.ask("DELETE", "/api/v1/vms/m3")).status == 204
+    await browser.until("!document.querySelector('#fleet tbody').textContent.includes('wn03')")
+    await browser.until("!document.querySelector('#events').textContent.includes('soon gone')")
     await submit(api, id="first")
     await browser.shows("#jobs tbody tr", "waiting")
     job = await take(manager)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from ucvm_agent.controller.model import Description, Job, JobStatus, Machine, Result, Summary, Throughput
+from ucvm_agent.controller.model import Description, Entry, Job, JobStatus, Machine, Result, Summary, Throughput
 from ucvm_agent.events import Event
 
 
@@ -222,8 +222,8 @@ class Ledger(Protocol):
         """Return a machine."""
         ...
 
-    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[tuple[int, Event]]:
-        """Return events with their numbers in this ledger, which grow: the last ones, or those after a number."""
+    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[Entry]:
+        """Return events in order: the last ones, or those after a number."""
         ...
 
     async def summary(self) -> Summary:

@@ -18,7 +18,7 @@ from ucvm_agent.controller.ledger.redis_jobs import PAGE, RedisJobs
 from ucvm_agent.controller.ledger.redis_keys import OURS, QUEUE, event_number, status_key
 from ucvm_agent.controller.ledger.redis_link import NOTICES
 from ucvm_agent.controller.ledger.redis_scripts import APPEND
-from ucvm_agent.controller.model import JobStatus, Machine, Summary
+from ucvm_agent.controller.model import Entry, JobStatus, Machine, Summary
 from ucvm_agent.events import Event, State
 
 KEPT_EVENTS = 200_000
@@ -126,6 +126,7 @@ class RedisLedger(RedisJobs):
             pipe.srem("ucvm:online", machine_id)
             if machine.state:
                 pipe.srem(f"ucvm:state:{machine.state}", machine_id)
+            pipe.publish(NOTICES, f"{Kind.MACHINE} {machine_id}")
             return True
 
         return await self._link.transact((_machine(machine_id), story), work)
@@ -140,7 +141,7 @@ class RedisLedger(RedisJobs):
         found = await self._machines([machine_id])
         return found[0] if found else None
 
-    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[tuple[int, Event]]:
+    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[Entry]:
         """See `Ledger`."""
         key = f"ucvm:events:{machine_id}" if machine_id else "ucvm:events"
         with self._link.errors():
@@ -148,7 +149,15 @@ class RedisLedger(RedisJobs):
                 rows = await self._redis.xrange(key, min=f"({_stream_id(after)}", count=limit)
             else:
                 rows = (await self._redis.xrevrange(key, count=limit))[::-1]
-        return [(event_number(id_), Event.model_validate_json(fields["event"])) for id_, fields in rows]
+        events = [(event_number(id_), Event.model_validate_json(fields["event"])) for id_, fields in rows]
+        hosts = await self._hosts({event.machine_id for _, event in events})
+        return [Entry(number=number, host=hosts.get(event.machine_id, ""), event=event) for number, event in events]
+
+    async def _hosts(self, ids: set[str]) -> dict[str, str]:
+        """Return what machines are called, as far as they are known."""
+        with self._link.errors():
+            texts = await self._redis.mget([_machine(id_) for id_ in ids]) if ids else []
+        return {machine.machine_id: machine.host for text in texts if (machine := _read_machine(text))}
 
     async def summary(self) -> Summary:
         """See `Ledger`."""

@@ -9,12 +9,17 @@ from datetime import datetime
 from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Admission, Kind, Notice, Reception
 from ucvm_agent.controller.ledger.sqlite_jobs import SQLiteJobs, count_jobs
-from ucvm_agent.controller.model import JobStatus, Machine, Summary
+from ucvm_agent.controller.model import Entry, JobStatus, Machine, Summary
 from ucvm_agent.events import Event
 
 KEPT_EVENTS = 200_000
 """Events that are kept, of all machines together."""
 
+
+_EVENTS = (
+    "SELECT number, json_extract(machines.document, '$.host'), events.document"
+    " FROM events LEFT JOIN machines ON machines.machine_id = events.machine_id"
+)
 
 _SILENT = (
     "SELECT document FROM machines WHERE seen < ? AND NOT online"
@@ -115,7 +120,10 @@ class SQLiteLedger(SQLiteJobs):
                 db.execute("DELETE FROM events WHERE machine_id = ?", (machine_id,))
             return gone
 
-        return await self._do(work)
+        gone = await self._do(work)
+        if gone:
+            self.on_notice(Notice(Kind.MACHINE, machine_id))
+        return gone
 
     async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
         """See `Ledger`."""
@@ -135,18 +143,21 @@ class SQLiteLedger(SQLiteJobs):
 
         return await self._do(work)
 
-    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[tuple[int, Event]]:
+    async def events(self, machine_id: str = "", *, limit: int = 100, after: int = 0) -> Sequence[Entry]:
         """See `Ledger`."""
         order = "ASC" if after else "DESC"
         rows = await self._do(
             lambda db: db.execute(
-                "SELECT number, document FROM events WHERE number > :after"  # noqa: S608 - one of two words
-                + (" AND machine_id = :machine" if machine_id else "")
+                f"{_EVENTS} WHERE number > :after"
+                + (" AND events.machine_id = :machine" if machine_id else "")
                 + f" ORDER BY number {order} LIMIT :limit",
                 {"after": after, "machine": machine_id, "limit": limit},
             ).fetchall()
         )
-        found = [(number, Event.model_validate_json(document)) for number, document in rows]
+        found = [
+            Entry(number=number, host=host or "", event=Event.model_validate_json(document))
+            for number, host, document in rows
+        ]
         return found if after else found[::-1]
 
     async def summary(self) -> Summary:

@@ -6,8 +6,7 @@ from datetime import datetime
 
 from pydantic import Field, JsonValue
 
-from ucvm_agent.controller.model import Description, Job, Machine, Record, Summary, Throughput
-from ucvm_agent.events import Event
+from ucvm_agent.controller.model import Description, Entry, Job, Machine, Record, Summary, Throughput
 
 
 class JobPage(Record):
@@ -80,11 +79,10 @@ class Plan(Record):
     plan: JsonValue
 
 
-class Entry(Record):
-    """An event, and its number in the ledger."""
+class Gone(Record):
+    """A VM that is not known any more."""
 
-    number: int
-    event: Event
+    machine_id: str
 
 
 class Entries(Record):

@@ -11,9 +11,10 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from ucvm_agent import __version__
-from ucvm_agent.controller.feed import Change, Missed, NumberedEvent
-from ucvm_agent.controller.model import Job, Machine, Record
-from ucvm_agent.controller.web.bodies import Entries, Entry, Overview, Spans
+from ucvm_agent.controller.feed import Change, Gone, Missed
+from ucvm_agent.controller.model import Entry, Job, Machine, Record
+from ucvm_agent.controller.web import bodies
+from ucvm_agent.controller.web.bodies import Entries, Overview, Spans
 from ucvm_agent.controller.web.live import MEDIA, Streams
 from ucvm_agent.controller.web.operation import API, Asked, Content, Nothing, Operation
 
@@ -58,7 +59,7 @@ class FigureRoutes:
         """All of them."""
         events = f"{API}/events"
         follow = Content(MEDIA, {"event": Entry})
-        feed = Content(MEDIA, {"job": Job, "vm": Machine, "event": Entry, "missed": Nothing})
+        feed = Content(MEDIA, {"job": Job, "vm": Machine, "gone": bodies.Gone, "event": Entry, "missed": Nothing})
         return [
             Operation("GET", f"{API}/summary", "Count all", self.summary, Overview),
             Operation("GET", f"{API}/throughput", "Count what has ended", self.throughput, Spans, SpanQuery),
@@ -89,7 +90,7 @@ class FigureRoutes:
         """Return events."""
         query = asked.query
         found = await self._ledger.events(query.vm, limit=query.limit, after=query.after)
-        return Entries(events=tuple(Entry(number=number, event=event) for number, event in found))
+        return Entries(events=tuple(found))
 
     async def follow(self, asked: Asked[FollowQuery, Nothing]) -> web.StreamResponse:
         """Stream events: those after a number, and then those that come."""
@@ -106,11 +107,12 @@ class FigureRoutes:
         with self._controller.feed.subscribe() as changes:
             if after is None:
                 last = await self._ledger.events(limit=1)
-                after = last[0][0] if last else 0
+                after = last[0].number if last else 0
             while True:
                 found = await self._ledger.events(machine_id, limit=PAGE, after=after)
-                for after, event in found:
-                    yield Entry(number=after, event=event)
+                for entry in found:
+                    yield entry
+                    after = entry.number
                 if len(found) < PAGE:
                     await _news(changes, machine_id, after)
 
@@ -129,8 +131,10 @@ def _told(change: Change) -> tuple[str, BaseModel]:
             return "job", change
         case Machine():
             return "vm", change
-        case NumberedEvent(number, event):
-            return "event", Entry(number=number, event=event)
+        case Gone(machine_id):
+            return "gone", bodies.Gone(machine_id=machine_id)
+        case Entry():
+            return "event", change
         case Missed():
             return "missed", Nothing()
 
@@ -141,5 +145,5 @@ async def _news(changes: AsyncIterator[Change], machine_id: str, after: int) -> 
         match change:
             case Missed():
                 return
-            case NumberedEvent(number, event) if number > after and machine_id in ("", event.machine_id):
+            case Entry(number=number, event=event) if number > after and machine_id in ("", event.machine_id):
                 return

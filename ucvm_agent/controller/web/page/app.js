@@ -72,6 +72,10 @@ async function readAll() {
 function take({ kind, data }) {
   if (kind === "vm") fleet.put(data);
   else if (kind === "event") story.put(data);
+  else if (kind === "gone") {
+    fleet.drop(data.machine_id);
+    story.drop(data.machine_id);
+  }
   else if (kind === "job") {
     jobs.put(data);
     job.put(data);

@@ -22,6 +22,10 @@ export function put(machine) {
   machines.set(machine.machine_id, machine);
 }
 
+export function drop(id) {
+  machines.delete(id);
+}
+
 /** What people call a VM, in short. */
 export function name(id) {
   return machines.get(id)?.host.split(".")[0] || id.slice(0, SHORT);

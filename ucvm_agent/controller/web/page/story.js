@@ -22,16 +22,21 @@ export function put(entry) {
   entries = [entry, ...entries].slice(0, KEPT);
 }
 
+/** A VM that is gone takes its events with it. */
+export function drop(id) {
+  entries = entries.filter(({ event }) => event.machine_id !== id);
+}
+
 export function render() {
   show($("#events .story"), entries.map(line));
   $("#events .empty").hidden = entries.length > 0;
 }
 
-function line({ number, event }) {
+function line({ number, host, event }) {
   const [text, tone] = tell(event.body);
   return make("li", { "data-key": String(number), "data-tone": tone },
     make("span", { class: "when", title: moment(event.time) }, clock(event.time)),
-    make("span", { class: "who", title: event.machine_id }, name(event.machine_id)),
+    make("span", { class: "who", title: event.machine_id }, host.split(".")[0] || name(event.machine_id)),
     make("span", { class: "what" }, text));
 }
 
