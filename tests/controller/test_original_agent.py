@@ -10,15 +10,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, fromstring, tostring
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.controller.conftest import Make
 from tests.controller.ledger.test_ledger import FETCHED, NOW
 from tests.controller.peer import Peer, peer
 from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
+from tests.servers.redis import RedisServer
 from ucvm_agent.controller.counters import Count
 from ucvm_agent.controller.model import Description, Input, JobStatus
 from ucvm_agent.controller.submission import Submissions
@@ -219,6 +222,31 @@ async def test_the_archive_of_a_job_that_has_ended_is_put_away(
         assert (day / "j.tgz").read_bytes() == b"output"
         assert (day / ".__acl").read_text() == "hostname:* rl\n"
         assert not (root / "j" / "j.tgz").exists()
+
+
+async def test_a_job_s_inputs_are_on_the_server_where_they_were_laid_down(
+    prosody: Prosody, run_controller: Make, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Which the controller that hands the job out, or an original job manager, need not have."""
+
+    def chirp(name: str) -> dict[str, Any]:
+        (tmp_path / name).mkdir()
+        return {"chirp": {"url": f"{name}.example:9094", "folder": tmp_path / name}}
+
+    async with (
+        run_controller(instance="alpha", redis=redis_server.url, jobs=chirp("a")) as alpha,
+        run_controller(instance="beta", redis=redis_server.url, jobs=chirp("b")),
+        peer(prosody, "agent1") as agent,
+    ):
+        await Submissions(alpha, alpha.files).take(Submission(description=SCRIPT, id="j"))
+        async with Redis.from_url(redis_server.url, decode_responses=True) as redis:
+            assert (await redis.get("job:j:description")).startswith("a.example:9094::::")
+        agent.say(f"{prosody.jid('jm')}/beta", GetJob())
+        run, beta = await agent.hear(RunJob)
+        assert run.job.chirp_url == "a.example:9094"
+        agent.say(beta, GetOutputDir(job_id="j"))
+        place, _ = await agent.hear(StoreOutputDir)
+        assert (place.output_chirp_url, (tmp_path / "b/j").is_dir()) == ("b.example:9094", True)
 
 
 async def test_only_who_had_a_job_may_end_it(prosody: Prosody, run_controller: Make) -> None:

@@ -37,12 +37,14 @@ class Submissions:
         self._controller = controller
         self._files = files
         self._chirp = controller.settings.jobs.chirp.folder
+        self._chirp_url = controller.settings.jobs.chirp.url
 
     async def take(self, submission: Submission) -> Job:
         """Put a job at the end of the queue.
 
         An agent of ours fetches uploaded inputs from us, if it can reach us; for all others they are copied to the
-        Chirp server.
+        Chirp server. That server is written down with the job: whoever hands the job out may have another one, and an
+        original job manager knows none but what the job names.
 
         Raises:
             UsageError: it asks for what cannot be; JobExists: there is one of this id; LedgerError, StoreError: it
@@ -58,7 +60,13 @@ class Submissions:
                 raise JobExists("was submitted before", where=f"job {job_id}", hint="choose another id")
         names = (*description.input_files, *(each.name for each in description.inputs))
         ours_only = description.needs_ours or bool(uploaded and self._chirp is None)
-        complete = description.model_copy(update={"input_files": tuple(dict.fromkeys(names)), "ours_only": ours_only})
+        complete = description.model_copy(
+            update={
+                "input_files": tuple(dict.fromkeys(names)),
+                "ours_only": ours_only,
+                "chirp_url": description.chirp_url or self._chirp_url,
+            }
+        )
         if uploaded and self._chirp is not None:
             return await self._submit(job_id, complete, uploaded, self._chirp)
         return await self._controller.submit(complete, job_id)
