@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ucvm_agent.errors import UsageError
 from ucvm_agent.events import Event, State
-from ucvm_agent.events import describe_status as describe_status  # for the ledger
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
 """An id is also the name of a folder and of a file (references/copilot-protocol.md, section 6.6)."""

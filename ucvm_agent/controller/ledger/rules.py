@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
-from ucvm_agent.controller.model import REASON_LENGTH, Job, JobStatus, Lease, Machine, Result, describe_status
+from ucvm_agent.controller.model import REASON_LENGTH, Job, JobStatus, Lease, Machine, Result
 from ucvm_agent.copilot.stanza import bare
-from ucvm_agent.events import Event, State, StateChanged
+from ucvm_agent.events import Event, State, StateChanged, describe_status
 
 HEARD = timedelta(hours=1)
 """How old `Machine.seen` becomes before a machine that only asks is written down anew: it asks all the time."""
