@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -128,5 +129,6 @@ def _awaited(path: Path, deadline: float) -> Path:
         if time.monotonic() > deadline:
             raise BootError("this device has not appeared", where=str(path))
         time.sleep(_PAUSE)
-        run("udevadm", "settle", "--timeout=1", fine=(0, 1))
+        with suppress(BootError):  # it only spares a look too many; an image may do without udev
+            run("udevadm", "settle", "--timeout=1", fine=(0, 1))
     return path
