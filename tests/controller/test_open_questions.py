@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.controller.conftest import Make
 from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import peer
 from tests.servers.prosody import Prosody
+from tests.servers.redis import RedisServer
 from ucvm_agent.controller.model import Description
 from ucvm_agent.controller.open_questions import KEPT_SECONDS, MOST, OpenQuestions
-from ucvm_agent.copilot.messages import HaveJob, NoJob, WantJob
+from ucvm_agent.copilot.messages import GetJob, HaveJob, NoJob, WantJob
 
 SCRIPT = Description(command="run.sh")
 
@@ -53,3 +56,19 @@ async def test_an_open_question_is_answered_once_and_only_that_of_an_agent_of_ou
         assert (await second.hear(HaveJob))[0].request == "again"
         assert first.messages.empty()
         assert original.messages.empty()
+
+
+async def test_an_agent_of_ours_hears_when_the_ledger_does_not_answer(
+    prosody: Prosody, redis_server: RedisServer, run_controller: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or when there is more to do than can be kept: it asks again then, where silence would cost it minutes."""
+    async with run_controller(redis=redis_server.url), peer(prosody, "agent1") as agent:
+        manager = f"{prosody.jid('jm')}/alpha"
+        await redis_server.kill()
+        for question in (WantJob(machine_id="m1", request="want"), GetJob(machine_id="m1", request="get")):
+            agent.say(manager, question)
+            assert await agent.hear(NoJob) == (NoJob(request=question.request), manager)
+        await redis_server.start()
+        monkeypatch.setattr("ucvm_agent.controller.errands.MOST", 0)
+        agent.say(manager, WantJob(machine_id="m1", request="again"))
+        assert await agent.hear(NoJob) == (NoJob(request="again"), manager)

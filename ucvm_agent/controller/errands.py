@@ -23,17 +23,18 @@ class Errands:
         self._count = 0
         self._dropped = 0
 
-    def start(self, work: Coroutine[object, object, None]) -> None:
-        """Do something soon; called on the event loop."""
+    def start(self, work: Coroutine[object, object, None]) -> bool:
+        """Do something soon; called on the event loop. False if it is dropped."""
         if self._group is None or self._count >= MOST:
             work.close()
             self._dropped += 1
             if self._dropped.bit_count() == 1:  # 1, 2, 4, 8, …: a flood must not fill the log
                 log.warning("messages were dropped", count=self._dropped)
-            return
+            return False
         self._count += 1
         task = self._group.create_task(self._do(work))
         task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it had begun
+        return True
 
     async def run(self) -> None:
         """Do what is started, until cancelled."""

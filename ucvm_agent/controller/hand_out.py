@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -110,10 +111,24 @@ class HandOut:
             self._open.forget(agent)
 
     def _on_want(self, sender: str, message: WantJob, envelope: Envelope) -> None:
-        self._errands.start(self._offer(sender, message, envelope.id))
+        self._start(sender, message, lambda: self._offer(sender, message, envelope.id))
 
     def _on_get(self, sender: str, message: GetJob, _: Envelope) -> None:
-        self._errands.start(self._give(sender, message))
+        self._start(sender, message, lambda: self._give(sender, message))
+
+    def _start(self, sender: str, message: Host, answer: Callable[[], Awaitable[None]]) -> None:
+        """Answer, or tell an agent of ours that there is no job: one that hears nothing does not ask again for long."""
+
+        async def work() -> None:
+            try:
+                await answer()
+            except LedgerError:
+                self._deny(sender, message)
+                raise
+
+        if not self._errands.start(work()):
+            with suppress(DeliveryDelayed):
+                self._deny(sender, message)
 
     async def _offer(self, sender: str, message: WantJob, question: str) -> None:
         if not await self._may_ask(sender, message):
@@ -147,8 +162,12 @@ class HandOut:
         return own
 
     def _refuse(self, sender: str, message: Host) -> None:
-        """Tell an agent of ours that there is no job; an original one expects silence (section 4.2)."""
+        """Note that there is no job, and tell that."""
         self._counters.count(Count.EMPTY)
+        self._deny(sender, message)
+
+    def _deny(self, sender: str, message: Host) -> None:
+        """Tell an agent of ours that there is no job; an original one expects silence (section 4.2)."""
         if ours(message):
             self._post.send(sender, NoJob(request=message.request), noack=True)
 

@@ -10,13 +10,16 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from tests.controller.ledger.test_ledger import FETCHED, NOW, SCRIPT, later, lease, result, take
+from tests.controller.ledger.test_ledger import FETCHED, NOW, SCRIPT, event, later, lease, result, take
 from tests.servers.redis import RedisServer
+from tests.servers.relay import relay
+from ucvm_agent.controller.ledger.base import Notice
 from ucvm_agent.controller.ledger.fields import read_original, write_original
-from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
-from ucvm_agent.controller.ledger.redis_link import CONNECTIONS
+from ucvm_agent.controller.ledger.redis_ledger import KEPT_EVENTS, STORY_EVENTS, RedisLedger
+from ucvm_agent.controller.ledger.redis_scripts import APPEND
 from ucvm_agent.controller.model import Description, JobStatus, Result
 from ucvm_agent.errors import LedgerError, SettingsError, UsageError
+from ucvm_agent.events import Note
 
 ORIGINAL = (
     "chirp.example.org:9094::::b0a1c2d3-0001::::run.sh###steer.txt::::run.sh::::-n 100::::export SEED=7"
@@ -50,13 +53,6 @@ async def ledgers(redis_server: RedisServer) -> AsyncIterator[list[RedisLedger]]
     yield made
     for each in made:
         await each.close()
-
-
-async def test_many_jobs_may_be_submitted_at_the_same_time(ledgers: list[RedisLedger]) -> None:
-    """More than there are connections, which would wait for each other if one submission took two of them."""
-    async with asyncio.timeout(5.0):
-        jobs = await asyncio.gather(*(ledgers[0].submit(DESCRIPTION, now=NOW) for _ in range(3 * CONNECTIONS)))
-    assert await ledgers[0].waiting() == len(jobs)
 
 
 async def test_a_job_of_an_original_tool_is_handed_out(redis: Any, ledgers: list[RedisLedger]) -> None:
@@ -187,6 +183,49 @@ async def test_nothing_is_lost_when_redis_is_killed(redis_server: RedisServer, l
     # Without a failure left over from before.
     assert await ledgers[1].job("j") == job
     assert await ledgers[1].finish("j", result(job)) is not None
+
+
+async def test_a_job_whose_handing_out_redis_broke_off_need_not_wait_for_the_end_of_its_lease(
+    redis_server: RedisServer, ledgers: list[RedisLedger]
+) -> None:
+    """The connection breaks when it is leased, but nobody knows yet; whoever asks next gets it, as at the first try."""
+    heard: asyncio.Queue[Notice] = asyncio.Queue()
+    async with relay(redis_server.port, hold_after=0) as between:
+        between.release.set()
+        ledger = RedisLedger(SecretStr(f"redis://127.0.0.1:{between.port}/0"))
+        await ledger.open()
+        await ledger.submit(SCRIPT, now=NOW, id="j")
+        between.release.clear()
+        assert await ledger.offers("m1")  # no answer comes through after this one
+        ledgers[0].on_notice = heard.put_nowait
+        asked = asyncio.create_task(take(ledger))
+        await heard.get()
+        await between.close()
+        with pytest.raises(LedgerError):
+            await asked
+        lost = await ledgers[0].job("j")
+        assert lost is not None
+        assert lost.status is JobStatus.RUNNING
+        job = await take(ledger, "other@x/r", "m2")
+        assert (job.id, job.tries) == ("j", 1)
+        assert lease(job) != lease(lost)
+        await ledger.close()
+
+
+async def test_all_events_of_a_machine_that_is_forgotten_go(redis: Any, ledgers: list[RedisLedger]) -> None:
+    """Also those that are in the story of all machines only; what others have reported stays."""
+    await ledgers[0].record(event(Note(message="first"), "gone"), "vm@x/r", now=NOW)
+    await ledgers[0].record(event(Note(message='"machine_id":"gone"'), "other"), "vm2@x/r", now=NOW)
+    async with redis.pipeline(transaction=False) as pipe:
+        for seq in range(2 * STORY_EVENTS):
+            document = event(Note(message="x"), "gone", seq).model_dump_json()
+            pipe.eval(APPEND, 0, "gone", document, KEPT_EVENTS, STORY_EVENTS)
+        await pipe.execute()
+    assert await redis.xlen("ucvm:events:gone") < STORY_EVENTS + 200
+    assert not await ledgers[0].forget_machine("gone", before=NOW)
+    assert await redis.xlen("ucvm:events") == 2 * STORY_EVENTS + 2
+    assert await ledgers[0].forget_machine("gone", before=later(1))
+    assert [event.machine_id for _, event in await ledgers[0].events(limit=9)] == ["other"]
 
 
 async def test_a_redis_that_is_not_there_is_an_error_that_says_where() -> None:

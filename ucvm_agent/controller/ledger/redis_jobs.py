@@ -7,25 +7,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from operator import itemgetter
-from typing import Any
 
 from pydantic import SecretStr
 
 from ucvm_agent.controller.ledger import rules
 from ucvm_agent.controller.ledger.base import Kind, Notice
-from ucvm_agent.controller.ledger.fields import read_job, read_original, uploads_of, write_job, write_original
-from ucvm_agent.controller.ledger.redis_keys import (
-    OURS,
-    QUEUE,
-    ended_key,
-    event_number,
-    job_key,
-    queue_of,
-    save_job,
-    status_key,
-)
-from ucvm_agent.controller.ledger.redis_link import NOTICES, RedisLink
-from ucvm_agent.controller.ledger.redis_scripts import ADMIT, TAKE
+from ucvm_agent.controller.ledger.fields import uploads_of
+from ucvm_agent.controller.ledger.redis_keys import OURS, QUEUE, ended_key, event_number, job_key, queue_of, status_key
+from ucvm_agent.controller.ledger.redis_link import RedisLink
+from ucvm_agent.controller.ledger.redis_records import JobRecords
+from ucvm_agent.controller.ledger.redis_scripts import ADMIT, FORGET_EVENTS, TAKE
 from ucvm_agent.controller.model import (
     Description,
     Job,
@@ -38,13 +29,15 @@ from ucvm_agent.controller.model import (
     spans,
 )
 from ucvm_agent.copilot.stanza import bare
-from ucvm_agent.errors import JobExists
+from ucvm_agent.errors import JobExists, LedgerError
 
 EXPIRED = 100
 """Most leases that are given back at a time."""
 
 PAGE = 500
 """Jobs that are read at once."""
+
+UNTOLD = "Redis broke off while it was handed out"
 
 ENDS = (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
 
@@ -62,8 +55,11 @@ class RedisJobs:
         self.on_notice: Callable[[Notice], None] = lambda _: None
         self._link = RedisLink(url, self._hear)
         self._redis = self._link.redis
+        self._records = JobRecords(self._link)
         self._take = self._redis.register_script(TAKE)
         self._admit = self._redis.register_script(ADMIT)
+        self._forget_events = self._redis.register_script(FORGET_EVENTS)
+        self._untold: dict[str, str] = {}
 
     async def open(self) -> None:
         """Connect."""
@@ -77,7 +73,6 @@ class RedisJobs:
 
     async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        original = "" if description.needs_ours else write_original(description)
         job = Job(
             id=check_id(id or str(uuid.uuid4())),
             description=description,
@@ -85,31 +80,21 @@ class RedisJobs:
             changed=now,
             max_tries=max_tries,
         )
-
-        async def work(pipe: Any) -> Job:
-            if await pipe.exists(job_key(job.id), f"job:{job.id}:description"):
-                raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
-            # By the pipeline's connection: those who hold one and want another would wait for each other.
-            number = await pipe.incr("ucvm:number")
-            pipe.multi()
-            pipe.hset(job_key(job.id), mapping={"number": number, **write_job(job)})
-            if original:
-                pipe.set(f"job:{job.id}:description", original)
-            pipe.zadd("ucvm:jobs", {job.id: number})
-            pipe.zadd(status_key(job.status), {job.id: number})
-            pipe.rpush(queue_of(job), job.id)
-            pipe.publish(NOTICES, f"{Kind.JOB} {job.id}")
-            return job
-
-        return await self._link.transact((job_key(job.id), f"job:{job.id}:description"), work)
+        if not await self._records.add(job):
+            raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
+        return job
 
     async def waiting(self) -> int:
         """See `Ledger`."""
-        return sum(await self._lengths(QUEUE, OURS))
+        async with self._link.pipeline() as pipe:
+            pipe.llen(QUEUE)
+            pipe.llen(OURS)
+            return sum(await pipe.execute())
 
     async def offers(self, machine_id: str) -> bool:
         """See `Ledger`."""
-        return any(await self._lengths(QUEUE, *([OURS] if machine_id else [])))
+        with self._link.errors():  # a list that is empty does not exist
+            return bool(await self._redis.exists(QUEUE, *([OURS] if machine_id else [])))
 
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """See `Ledger`."""
@@ -121,27 +106,18 @@ class RedisJobs:
             since=now,
             expires=now + timedelta(seconds=seconds),
         )
-        arguments = (
-            lease.id,
-            lease.model_dump_json(),
-            bare(agent),
-            new_token(),
-            now.isoformat(),
-            lease.expires.timestamp(),
-            machine_id,
-            self._max_tries,
-        )
-        with self._link.errors():
-            answer = await self._take(keys=[QUEUE], args=arguments)
-        if not answer:
-            return None
-        id_, flat = answer
-        job = await self._read(id_, dict(zip(flat[::2], flat[1::2], strict=True)))
-        return job if job.description.command else await self._change(id_, _fail)
+        await self._return_untold(now)
+        try:
+            return await self._hand_out(lease)
+        except LedgerError:
+            self._untold[lease.id] = machine_id
+            raise
 
     async def extend(self, id: str, lease: str, *, now: datetime, seconds: float) -> bool:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        changed = await self._change(id, lambda job: rules.extend(job, lease, now=now, seconds=seconds), quiet=True)
+        changed = await self._records.change(
+            id, lambda job: rules.extend(job, lease, now=now, seconds=seconds), quiet=True
+        )
         return changed is not None
 
     async def give_back(
@@ -154,14 +130,14 @@ class RedisJobs:
         tried: bool = True,
     ) -> Job | None:
         """See `Ledger`."""
-        return await self._change(id, lambda job: rules.give_back(job, lease, reason, now=now, tried=tried))
+        return await self._records.change(id, lambda job: rules.give_back(job, lease, reason, now=now, tried=tried))
 
     async def finish(self, id: str, result: Result) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        job = await self.job(id)
-        # One that waits, but not in the queue, was handed out by an original job manager, which leaves no name.
-        untaken = job is not None and not job.takers and await self._out_of_queue(job)
-        return await self._change(id, lambda job: rules.finish(job, result, untaken=untaken))
+        job = await self._records.change(id, lambda job: rules.finish(job, result))
+        if job is None and await self._strayed(id):
+            job = await self._records.change(id, lambda job: rules.finish(job, result, untaken=True))
+        return job
 
     async def cancel(self, id: str, reason: str, *, now: datetime) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
@@ -171,14 +147,14 @@ class RedisJobs:
             before[:] = [job]
             return rules.cancel(job, reason, now=now)
 
-        changed = await self._change(id, rule)
+        changed = await self._records.change(id, rule)
         return before[0] if changed else None
 
     async def expired(self, *, now: datetime) -> Sequence[Job]:
         """See `Ledger`."""
         with self._link.errors():
             ids = await self._redis.zrangebyscore("ucvm:leases", "-inf", now.timestamp(), start=0, num=EXPIRED)
-        return await self._jobs(ids)
+        return await self._records.jobs(ids)
 
     async def ended(self, before: datetime, *, limit: int = 100, offset: int = 0) -> Sequence[Job]:
         """See `Ledger`."""
@@ -188,7 +164,7 @@ class RedisJobs:
                 pipe.zrangebyscore(ended_key(status), "-inf", latest, start=0, num=offset + limit, withscores=True)
             found = await pipe.execute()
         ids = [id_ for id_, _ in sorted(chain(*found), key=itemgetter(1))]
-        return await self._jobs(ids[offset : offset + limit])
+        return await self._records.jobs(ids[offset : offset + limit])
 
     async def strayed(self, before: datetime) -> Sequence[Job]:
         """See `Ledger`; at most 500, those that were submitted first."""
@@ -200,27 +176,14 @@ class RedisJobs:
                 pipe.hgetall(job_key(id_))
             found = await pipe.execute()
         out = [(id_, fields) for id_, place, fields in zip(ids, found[::2], found[1::2], strict=True) if place is None]
-        jobs = [await self._read(id_, fields) for id_, fields in out if fields]
+        jobs = [await self._records.read(id_, fields) for id_, fields in out if fields]
         return [
             job for job in jobs if job.status is JobStatus.WAITING and job.changed < before and queue_of(job) == QUEUE
         ]
 
     async def forget(self, job: Job) -> bool:
         """See `Ledger`."""
-
-        async def work(pipe: Any) -> bool:
-            fields = await pipe.hgetall(job_key(job.id))
-            now = await self._read(job.id, fields, pipe) if fields else None
-            pipe.multi()
-            if now is None or not now.ended or now.submitted != job.submitted:
-                return False
-            # Not what is the original's: if it is there again, somebody has submitted another job of this id.
-            pipe.delete(job_key(job.id))
-            for key in ("ucvm:jobs", status_key(now.status), ended_key(now.status)):
-                pipe.zrem(key, job.id)
-            return True
-
-        return await self._link.transact((job_key(job.id),), work)
+        return await self._records.remove(job)
 
     async def uploads(self) -> set[str]:
         """See `Ledger`."""
@@ -237,8 +200,7 @@ class RedisJobs:
 
     async def job(self, id: str) -> Job | None:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        found = await self._jobs([id])
-        return found[0] if found else None
+        return await self._records.job(id)
 
     async def jobs(self, status: JobStatus | None = None, *, limit: int = 100, before: str = "") -> Sequence[Job]:
         """See `Ledger`."""
@@ -247,7 +209,7 @@ class RedisJobs:
             number = await self._redis.hget(job_key(before), "number") if before else None
             latest = f"({number}" if number else "+inf"
             ids = await self._redis.zrevrangebyscore(key, latest, "-inf", start=0, num=limit)
-        return await self._jobs(ids)
+        return await self._records.jobs(ids)
 
     async def throughput(self, *, since: datetime, now: datetime, seconds: int) -> Sequence[Throughput]:
         """See `Ledger`."""
@@ -267,55 +229,48 @@ class RedisJobs:
         kind, _, id_ = text.partition(" ")
         self.on_notice(Notice(Kind(kind), str(event_number(id_)) if kind == Kind.EVENT else id_))
 
-    async def _change(
-        self,
-        id: str,  # noqa: A002 - as the field is called
-        rule: Callable[[Job], Job | None],
-        *,
-        quiet: bool = False,
-    ) -> Job | None:
-        async def work(pipe: Any) -> Job | None:
-            fields = await pipe.hgetall(job_key(id))
-            before = await self._read(id, fields, pipe) if fields else None
-            job = rule(before) if before else None
-            pipe.multi()
-            if before and job:
-                save_job(pipe, before, job, fields["number"])
-                if not quiet:
-                    pipe.publish(NOTICES, f"{Kind.JOB} {id}")
-            return job
-
-        return await self._link.transact((job_key(id),), work)
-
-    async def _read(self, id: str, fields: dict[str, str], pipe: Any = None) -> Job:  # noqa: A002 - as the field is called
-        """Return a job; that of an original tool has its description under the original's key until it changes here.
-
-        Arguments:
-            pipe: of the transaction that reads it, whose connection is to be used, as in `submit`.
-        """
-        if not fields["description"]:
-            with self._link.errors():
-                original = await (self._redis if pipe is None else pipe).get(f"job:{id}:description")
-            fields |= {"description": read_original(original or "").model_dump_json()}
-        return read_job(id, fields)
-
-    async def _out_of_queue(self, job: Job) -> bool:
+    async def _hand_out(self, lease: Lease) -> Job | None:
+        arguments = (
+            lease.id,
+            lease.model_dump_json(),
+            bare(lease.agent),
+            new_token(),
+            lease.since.isoformat(),
+            lease.expires.timestamp(),
+            lease.machine_id,
+            self._max_tries,
+        )
         with self._link.errors():
-            return await self._redis.lpos(queue_of(job), job.id) is None
+            answer = await self._take(args=arguments)
+        if not answer:
+            return None
+        id_, flat = answer
+        job = await self._records.read(id_, dict(zip(flat[::2], flat[1::2], strict=True)))
+        return job if job.description.command else await self._records.change(id_, _fail)
 
-    async def _lengths(self, *queues: str) -> list[int]:
-        async with self._link.pipeline() as pipe:
-            for queue in queues:
-                pipe.llen(queue)
-            lengths: list[int] = await pipe.execute()
-        return lengths
+    async def _return_untold(self, now: datetime) -> None:
+        """Put back what `take` may have leased although its answer was lost, since nobody was told of it.
 
-    async def _jobs(self, ids: Sequence[str]) -> list[Job]:
-        async with self._link.pipeline() as pipe:
-            for id_ in ids:
-                pipe.hgetall(job_key(id_))
-            found = await pipe.execute()
-        return [await self._read(id_, fields) for id_, fields in zip(ids, found, strict=True) if fields]
+        That of an original agent, which has no machine to find it by, waits for the end of its lease.
+        """
+        while self._untold:
+            lease, machine_id = self._untold.popitem()
+            try:
+                with self._link.errors():
+                    held = await self._redis.smembers(f"ucvm:holds:{machine_id}")
+                for id_ in sorted(held):
+                    await self.give_back(id_, lease, UNTOLD, now=now, tried=False)
+            except LedgerError:
+                self._untold[lease] = machine_id
+                raise
+
+    async def _strayed(self, id: str) -> bool:  # noqa: A002 - as the field is called
+        """Whether a job waits, but not in the queue: an original manager has handed it out, which leaves no name."""
+        job = await self._records.job(id)
+        if job is None or job.ended or job.takers:
+            return False
+        with self._link.errors():
+            return await self._redis.lpos(queue_of(job), id) is None
 
 
 def _fail(job: Job) -> Job:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ucvm_agent.controller.ledger.fields import write_job
 from ucvm_agent.controller.model import Job, JobStatus
 
 QUEUE = "waiting_jobs"
@@ -38,24 +35,3 @@ def event_number(stream_id: str) -> int:
     """Return the number of an entry of a stream: its milliseconds, and up to a thousand in each."""
     milliseconds, _, place = stream_id.partition("-")
     return int(milliseconds) * 1000 + int(place or 0)
-
-
-def save_job(pipe: Any, before: Job, job: Job, number: str) -> None:
-    """Write a job that has changed; one that waits again goes to the head of the queue."""
-    pipe.hset(job_key(job.id), mapping=write_job(job))
-    if job.status is JobStatus.RUNNING and job.lease is not None:
-        pipe.zadd("ucvm:leases", {job.id: job.lease.expires.timestamp()})
-        return
-    pipe.zrem("ucvm:leases", job.id)
-    if before.lease is not None:
-        pipe.srem(f"ucvm:holds:{before.lease.machine_id}", job.id)
-    pipe.zrem(status_key(before.status), job.id)
-    pipe.zadd(status_key(job.status), {job.id: number})
-    if job.status is JobStatus.WAITING:
-        pipe.lpush(queue_of(job), job.id)
-        return
-    pipe.zadd(ended_key(job.status), {job.id: job.changed.timestamp()})
-    # An original job manager that still takes it finds nothing to hand out.
-    pipe.delete(f"job:{job.id}:description")
-    if before.status is JobStatus.WAITING:
-        pipe.lrem(queue_of(job), 0, job.id)

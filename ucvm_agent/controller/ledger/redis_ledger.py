@@ -24,6 +24,12 @@ from ucvm_agent.events import Event, State
 KEPT_EVENTS = 200_000
 """Events that are kept, of all machines together."""
 
+STORY_EVENTS = 1000
+"""Events that the story of one machine holds at least, before the first of them goes."""
+
+EVENTS_AT_ONCE = 500
+"""That are looked at in one go, while Redis does nothing else."""
+
 KEY_OF = "ucvm:key:"
 """Before an account: the public key by which its controllers sign."""
 
@@ -67,7 +73,7 @@ class RedisLedger(RedisJobs):
                 return Reception.KNOWN
             pipe.multi()
             pipe.set(known, "", ex=KNOWN_SECONDS)
-            pipe.eval(APPEND, 0, event.machine_id, event.model_dump_json(), KEPT_EVENTS)
+            pipe.eval(APPEND, 0, event.machine_id, event.model_dump_json(), KEPT_EVENTS, STORY_EVENTS)
             _save_machine(pipe, before, rules.observe(before, event, jid, now=now))
             return Reception.NEW
 
@@ -110,7 +116,11 @@ class RedisLedger(RedisJobs):
         return [machine for page in found for machine in page if not (machine.online or machine.jobs)]
 
     async def forget_machine(self, machine_id: str, *, before: datetime) -> bool:
-        """See `Ledger`; in the story of all machines, which is bounded anyway, its last thousand events go."""
+        """See `Ledger`; killed in the middle, it leaves the machine, to be forgotten again."""
+        known = await self.machine(machine_id)
+        if known is None or known.seen >= before:
+            return False
+        await self._forget_older_events(machine_id)
         story = f"ucvm:events:{machine_id}"
 
         async def work(pipe: Any) -> bool:
@@ -179,6 +189,17 @@ class RedisLedger(RedisJobs):
             online=online,
             states={state.value: count for state, count in zip(State, states, strict=True) if count},
         )
+
+    async def _forget_older_events(self, machine_id: str) -> None:
+        """Remove from the story of all machines what that of this one does not hold any more."""
+        story = f"ucvm:events:{machine_id}"
+        with self._link.errors():
+            if await self._redis.xlen(story) < STORY_EVENTS:
+                return
+            (oldest, _), *_ = await self._redis.xrange(story, count=1)
+            begin = "-"
+            while begin:
+                begin = await self._forget_events(args=(machine_id, begin, f"({oldest}", EVENTS_AT_ONCE))
 
     async def _machines(self, ids: Sequence[str]) -> list[Machine]:
         async with self._link.pipeline() as pipe:

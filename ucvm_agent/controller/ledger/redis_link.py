@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import structlog
 from pydantic import SecretStr
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError, WatchError
 
+from ucvm_agent.controller.ledger.redis_batch import BatchingRedis
 from ucvm_agent.errors import LedgerError, SettingsError
 from ucvm_agent.network.retry import FIRST_WAIT, LONGEST_WAIT, waits
 
@@ -21,10 +22,13 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
-"""For one answer, and for a free connection."""
+"""For one answer."""
+
+TURN_SECONDS = 30.0
+"""For a free connection."""
 
 CONNECTIONS = 16
-"""Most connections at once."""
+"""Most pipelines at once, each with a connection of its own; single commands share one more."""
 
 NOTICES = "ucvm:notices"
 """The channel on which controllers tell each other what has changed."""
@@ -42,11 +46,11 @@ class RedisLink:
         self._where = _shown(url)
         self._heard = heard
         self._listening: asyncio.Task[None] | None = None
+        # First come, first served, which the pools of the library are not: under load some would never have a turn.
+        self._turns = asyncio.Semaphore(CONNECTIONS)
         try:
-            pool = BlockingConnectionPool.from_url(
+            pool = ConnectionPool.from_url(
                 url.get_secret_value(),
-                max_connections=CONNECTIONS,
-                timeout=ANSWER_SECONDS,
                 socket_timeout=ANSWER_SECONDS,
                 socket_connect_timeout=ANSWER_SECONDS,
                 decode_responses=True,
@@ -56,7 +60,7 @@ class RedisLink:
                 "not a URL of Redis", where="redis", hint="redis://HOST:PORT/0 or unix:///PATH"
             ) from error
         # Its types cannot tell that answers are text here.
-        self.redis: Any = Redis(connection_pool=pool)
+        self.redis: Any = BatchingRedis(connection_pool=pool)
 
     async def open(self) -> None:
         """Connect, and listen to notices from now on.
@@ -89,14 +93,28 @@ class RedisLink:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            raise LedgerError(f"Redis: {error or type(error).__name__}", where=self._where) from error
+            raise LedgerError(f"Redis: {str(error) or type(error).__name__}", where=self._where) from error
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Any]:
-        """Yield a pipeline; see `errors`."""
+        """Yield a pipeline when it is this caller's turn; see `errors`.
+
+        Who holds one must not wait for another one, or all might wait for each other.
+        """
         with self.errors():
-            async with self.redis.pipeline(transaction=True) as pipe:
-                yield pipe
+            await self._turn()
+            try:
+                async with self.redis.pipeline(transaction=True) as pipe:
+                    yield pipe
+            finally:
+                self._turns.release()
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise TimeoutError("it is too slow for all who ask") from None
 
     async def transact(self, keys: tuple[str, ...], work: Callable[[Any], Awaitable[T]]) -> T:
         """Return what `work` returns, once its commands were carried out in one go.
