@@ -55,8 +55,11 @@ def test_a_name_without_a_value_is_told() -> None:
 
 def test_a_misspelt_name_is_told_with_what_was_meant() -> None:
     """Where it stands."""
-    (problem,) = read("#cloud-config\nhostname: {{ v1.local_hostnam }}\n").problems
-    assert (problem.place.line, problem.place.column, problem.hint) == (3, 17, "did you mean local_hostname?")
+    context = read("#cloud-config\ntext: {{ v1.local_hostnam }}\n")
+    found = next(problem for problem in context.problems if "local_hostnam" in problem.message)
+    assert (found.place.line, found.place.column, found.hint) == (3, 13, "did you mean local_hostname?")
+    bare = decode(Found("file", "x", b"## template: jinja\n#cloud-config\na: {{ v1.regio }}{{ v1.region }}\n"))
+    assert [problem.hint for problem in bare.problems] == ["did you mean region?", "test it with {% if %}"]
 
 
 @pytest.mark.parametrize(

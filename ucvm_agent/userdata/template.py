@@ -28,6 +28,18 @@ log = structlog.get_logger()
 
 MARKER = "## template: jinja"
 
+STANDARD = (
+    "availability_zone",
+    "cloud_name",
+    "instance_id",
+    "local_hostname",
+    "platform",
+    "public_ssh_keys",
+    "region",
+    "subplatform",
+)
+"""Names beneath `v1` that some platforms say."""
+
 PATIENCE = 30.0
 """Seconds for a template on a busy machine, start of the process included; its computing has a limit of its own."""
 
@@ -57,7 +69,8 @@ def render(text: str, found: Found, place: Place, problems: Problems) -> str | N
         where = Place(place.part, place.line + answer.line - 1, 1) if answer.line else place
         problems.error(where, f"the template cannot be filled in: {answer.failure}", "see jinja's documentation")
     for name in answer.missing:
-        hint = suggest(name.rpartition(".")[2], _data(found)["v1"]) or "test it with {% if %}"
+        last = name.rpartition(".")[2]
+        hint = (last not in STANDARD and suggest(last, STANDARD)) or "test it with {% if %}"
         message = f"the template names {name}, which this platform does not say"
         problems.warning(_find(name, text, place), message, hint)
     return answer.text
