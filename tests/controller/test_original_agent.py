@@ -240,7 +240,7 @@ async def test_a_job_s_inputs_are_on_the_server_where_they_were_laid_down(
     ):
         await Submissions(alpha, alpha.files).take(Submission(description=SCRIPT, id="j"))
         async with Redis.from_url(redis_server.url, decode_responses=True) as redis:
-            assert (await redis.get("job:j:description")).startswith("a.example:9094::::")
+            assert str(await redis.get("job:j:description")).startswith("a.example:9094::::")
         agent.say(f"{prosody.jid('jm')}/beta", GetJob())
         run, beta = await agent.hear(RunJob)
         assert run.job.chirp_url == "a.example:9094"

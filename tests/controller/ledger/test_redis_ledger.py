@@ -194,6 +194,8 @@ async def test_a_job_whose_handing_out_redis_broke_off_need_not_wait_for_the_end
         between.release.set()
         ledger = RedisLedger(SecretStr(f"redis://127.0.0.1:{between.port}/0"))
         await ledger.open()
+        # From now on Redis has the script.
+        assert await ledger.take("vm@x/r", machine_id="m1", host="", now=NOW, seconds=60) is None
         await ledger.submit(SCRIPT, now=NOW, id="j")
         between.release.clear()
         assert await ledger.offers("m1")  # no answer comes through after this one
@@ -225,7 +227,7 @@ async def test_all_events_of_a_machine_that_is_forgotten_go(redis: Any, ledgers:
     assert not await ledgers[0].forget_machine("gone", before=NOW)
     assert await redis.xlen("ucvm:events") == 2 * STORY_EVENTS + 2
     assert await ledgers[0].forget_machine("gone", before=later(1))
-    assert [event.machine_id for _, event in await ledgers[0].events(limit=9)] == ["other"]
+    assert [entry.event.machine_id for entry in await ledgers[0].events(limit=9)] == ["other"]
 
 
 async def test_a_redis_that_is_not_there_is_an_error_that_says_where() -> None:

@@ -61,6 +61,7 @@ class BatchingRedis(Redis):
             self._sending.cancel()
             with suppress(asyncio.CancelledError):
                 await self._sending
+        self._give_up()  # a task that was cancelled before it had begun has done nothing
         await super().aclose(close_connection_pool)
 
     async def _send_all(self) -> None:
@@ -72,9 +73,12 @@ class BatchingRedis(Redis):
                 with _settled(calls):
                     await self._send(calls)
         finally:
-            self._sending = None
-            with _settled(list(self._calls)):
-                self._calls.clear()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._sending = None
+        with _settled(list(self._calls)):
+            self._calls.clear()
 
     async def _send(self, calls: list[Call]) -> None:
         async with self.pipeline(transaction=False) as pipe:
