@@ -111,7 +111,8 @@ class Contract(RuleBasedStateMachine):
     def take(self, agent: str) -> None:
         self.hand_out(agent)
 
-    def hand_out(self, agent: str) -> bool:
+    def hand_out(self, agent: str) -> str:
+        """Return the job that an agent gets; empty if it gets none."""
         machine = AGENTS[agent]
         offered = {name for name, job in self.jobs.items() if job.status is JobStatus.WAITING}
         offered -= set() if machine else {name for name, job in self.jobs.items() if job.ours}
@@ -119,14 +120,26 @@ class Contract(RuleBasedStateMachine):
         taken = self.wait(self.ledger.take(agent, machine_id=machine, host="vm", now=self.now, seconds=LEASE_SECONDS))
         if taken is None or taken.lease is None:
             assert not offered
-            return False
+            return ""
         assert taken.id in offered
         job = self.jobs[taken.id]
         assert taken.lease.id not in job.leases
         job.status, job.lease, job.tries = JobStatus.RUNNING, taken.lease.id, job.tries + 1
         job.leases[job.lease] = agent
         job.expires = self.now + timedelta(seconds=LEASE_SECONDS)
-        return True
+        return taken.id
+
+    @rule(agent=st.sampled_from(sorted(AGENTS)))
+    def lose(self, agent: str) -> None:
+        """Each machine that gets the first job is lost with it, until the last try has failed it."""
+        while name := self.hand_out(agent):
+            job = self.jobs[name]
+            back = self.wait(self.ledger.give_back(name, job.lease, "lost", now=self.now))
+            job.put_back(tried=True)
+            assert back is not None
+            assert (back.status, back.tries) == (job.status, job.tries)
+            if job.ended:
+                return
 
     @precondition(lambda self: self.jobs)
     @rule(pick=PICK, which=PICK)
