@@ -1,7 +1,5 @@
 """What is everybody's on a machine, and a job has of its own: /tmp, /var/tmp, /dev/shm, and shared memory of System V.
 
-In /proc it sees its own processes only.
-
 The supervisor leaves the namespaces of the machine, and all that it starts stays with it. What is mounted on the
 machine later on, as by the automounter of CernVM-FS, still comes in; nothing goes out (mount_namespaces(7)). The
 folders lie beneath that of control, so they count for the job's disk, nobody else can reach them, and they go with it.
@@ -9,7 +7,6 @@ folders lie beneath that of control, so they count for the job's disk, nobody el
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from ucvm_agent.jobs.running.kernel import (
@@ -17,7 +14,6 @@ from ucvm_agent.jobs.running.kernel import (
     CLONE_NEWNS,
     MS_BIND,
     MS_NODEV,
-    MS_NOEXEC,
     MS_NOSUID,
     MS_REC,
     MS_SLAVE,
@@ -51,8 +47,6 @@ def make_private(control: Path, memory: int) -> str:
             mount("tmpfs", _SHARED_MEMORY, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={memory or '50%'}")
     except OSError as error:
         return error.strerror or str(error)
-    with suppress(OSError):  # before Linux 5.8 that would be so for the whole machine
-        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible")
     return ""
 
 
