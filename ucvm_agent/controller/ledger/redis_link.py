@@ -46,7 +46,7 @@ class RedisLink:
         self._where = _shown(url)
         self._heard = heard
         self._listening: asyncio.Task[None] | None = None
-        # First come, first served, which the pools of the library are not: under load some would never have a turn.
+        # First come, first served; the pool itself refuses what is more than it has.
         self._turns = asyncio.Semaphore(CONNECTIONS)
         try:
             pool = ConnectionPool.from_url(
