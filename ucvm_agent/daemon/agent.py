@@ -4,9 +4,8 @@
 
 SIGTERM and SIGINT drain and stop, SIGHUP reads the settings again and goes through discovery anew; if they are wrong,
 nothing changes. Settings that come with the user-data are taken over when these are carried out, and all goes on where
-it was. Whatever
-happens to sources, actions or controllers ends in a state with a reason, never in the end of the daemon; only
-a state file that cannot be used is that.
+it was. Whatever happens to sources, actions or controllers ends in a state with a reason, never in the end of the
+daemon; only a state file that cannot be used is that.
 """
 
 from __future__ import annotations
