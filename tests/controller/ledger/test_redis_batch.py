@@ -97,7 +97,7 @@ async def test_more_commands_than_one_pipeline_takes_are_all_answered(link: Redi
 
 
 async def test_who_waits_when_the_connection_is_closed_is_told(redis_server: RedisServer, link: RedisLink) -> None:
-    """Both whose command is on its way and whose command is not."""
+    """Nobody waits for ever, though nothing has been sent yet."""
     await link.redis.ping()
     os.kill(redis_server.pid, signal.SIGSTOP)
 
