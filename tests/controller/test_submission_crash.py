@@ -25,7 +25,7 @@ from ucvm_agent.controller.submission import Submissions
 from ucvm_agent.controller.web.bodies import Submission
 
 INPUTS = {"run.sh": b"#!/bin/sh\ncat data\n", "data": b"x" * 100_000}
-STEPS = ("submission.py", "folders.py", "sqlite_jobs.py", "redis_jobs.py", "redis_link.py")
+STEPS = ("submission.py", "folders.py", "sqlite_jobs.py", "redis_jobs.py")
 """Files of which each line is a step."""
 
 NONE = 10_000

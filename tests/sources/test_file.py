@@ -152,7 +152,8 @@ def test_standard_input_is_read_once_and_remembered() -> None:
 
 def test_waiting_for_standard_input_can_be_interrupted() -> None:
     """Ctrl-C ends the program although nothing was typed."""
-    arguments = [sys.executable, "-c", READ_STANDARD_INPUT]
+    # Who started the tests in the background may have had it ignored.
+    arguments = ["env", "--default-signal=INT", sys.executable, "-c", READ_STANDARD_INPUT]
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:

@@ -158,7 +158,7 @@ class HandOut:
         """Whether the machine is one of its account; if it is not, there is never a job for it."""
         own = await self._claims.check(sender, machine_of(message), message.command, host=message.agent_host)
         if not own:
-            self._post.send(sender, NoJob(request=message.request), noack=True)
+            self._deny(sender, message)
         return own
 
     def _refuse(self, sender: str, message: Host) -> None:
