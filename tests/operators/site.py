@@ -63,7 +63,7 @@ class Person(ClientXMPP):
         self._online.set()
 
     def _on_presence(self, presence: Any) -> None:
-        if presence["from"] == self.vm:
+        if presence["from"] == self.vm and presence["type"] != "unavailable":
             self._seen.set()
 
     async def sees_vm(self) -> None:

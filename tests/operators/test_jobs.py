@@ -61,8 +61,10 @@ async def test_pause_and_resume(site: Site) -> None:
     async with Person(site.prosody, "other", vm=site.manager.agent) as person:
         assert "no more jobs are taken" in await person.say("drain the rack moves")
         await site.controller.reason("drained by other@site.example: the rack moves")
-        await site.restart()
+    await site.restart()
+    async with Person(site.prosody, "other", vm=site.manager.agent) as person:
         await site.controller.state("draining", times=3)
+        await person.sees_vm()
         assert (await person.say("resume")).startswith("jobs are taken again")
         site.manager.queue.append(Task("job-2", "true"))
         await site.manager.hears(JobDone, wanted=done("job-2"))
