@@ -20,6 +20,7 @@ from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 from ucvm_agent.controller.model import Description, JobStatus
 from ucvm_agent.copilot import messages
 from ucvm_agent.copilot.messages import GetJob, HaveJob, JobDone, RunJob, WantJob
+from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import DeliveryDelayed
 
 SCRIPT = Description(command="run.sh", input_files=("run.sh",))
@@ -28,7 +29,7 @@ AGENTS = 6
 
 
 class Worker:
-    """An agent that does jobs at once, and repeats what is not acknowledged.
+    """An agent that does jobs at once, and repeats what is not acknowledged, to any controller of the account.
 
     Attributes:
         ran: the leases that it was given, by job, in order.
@@ -62,6 +63,7 @@ class Worker:
                         self._manager = envelope.sender
                         return message
         except (TimeoutError, DeliveryDelayed):
+            self._manager = bare(self._manager)
             return None
 
     async def _report(self, run: RunJob) -> None:
@@ -75,7 +77,7 @@ class Worker:
                     self._done.put_nowait(run.job.id)
                     return
             except (TimeoutError, DeliveryDelayed):
-                continue
+                self._manager = bare(self._manager)
 
 
 @asynccontextmanager
