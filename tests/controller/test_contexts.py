@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.controller.conftest import Make
-from tests.controller.ledger.test_ledger import NOW, event
+from tests.controller.ledger.test_ledger import NOW, event, later
 from tests.controller.peer import Peer, peer
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller import contexts
@@ -76,7 +76,7 @@ async def test_a_machine_gets_the_context_that_is_named_for_it(
 async def test_a_context_that_changes_is_announced(
     prosody: Prosody, run_controller: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the machines that it is for; and on request."""
+    """To the machines that it is for, however many were heard of since; and on request."""
     monkeypatch.setattr(contexts, "LOOK_SECONDS", 0.1)
     own = prosody.jid("agent1")
     write(tmp_path, f"{own}/m1", "first", 10)
@@ -87,6 +87,9 @@ async def test_a_context_that_changes_is_announced(
         told = context.read(await agent.next())
         assert isinstance(told, Offer)
         assert (told.command, told.sequence, told.rehearsal) == ("newContext", 10_000_000, False)
+        others = [event(Note(message="x"), f"other{number}") for number in range(1000)]
+        record = controller.ledger.record
+        await asyncio.gather(*(record(other, prosody.jid("agent2"), now=later(1)) for other in others))
         write(tmp_path, f"{own}/i-0123", "not the best name", 15)
         write(tmp_path, f"{own}/m1", "second", 20)
         while told.sequence != 20_000_000:

@@ -167,18 +167,16 @@ class Contexts:
             await asyncio.sleep(LOOK_SECONDS)
             found = await asyncio.to_thread(context_folder.times, folder)
             changed = {place for place in found if found[place] != known.get(place)}
-            if changed:
-                await self._tell_all(changed)
-            known = found
+            try:
+                if changed:
+                    await self._tell_all(changed)
+                known = found
+            except LedgerError as error:
+                log.warning("machines cannot be told of a new context yet", reason=str(error))
 
     async def _tell_all(self, changed: set[str]) -> None:
         """Tell all VMs that may have a context in one of these places."""
-        try:
-            machines = await self._ledger.machines()
-        except LedgerError as error:
-            log.warning("machines cannot be told of a new context", reason=str(error))
-            return
-        for machine in machines:
+        for machine in await self._ledger.machines(limit=None):
             asker = _known(machine)
             if changed & asker.places and (context := await self._chosen(asker)):
                 try:

@@ -116,10 +116,10 @@ class Fleet:
             await self._session.wait()
             self._session.clear()
             try:
-                for machine in await self._ledger.machines():
+                for machine in await self._ledger.machines(limit=None):
                     self._names[machine.jid] = machine.machine_id
                 await asyncio.sleep(SETTLING_SECONDS)
-                for machine in await self._ledger.machines():
+                for machine in await self._ledger.machines(limit=None):
                     if machine.online != (machine.jid in self._there):
                         await self._see(machine.jid, online=not machine.online)
             except LedgerError as error:

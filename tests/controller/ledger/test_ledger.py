@@ -276,6 +276,15 @@ async def test_machines_are_as_their_events_tell(ledger: Ledger) -> None:
     assert await ledger.machine("nobody") is None
 
 
+async def test_all_machines_are_listed_if_that_is_asked_for(ledger: Ledger) -> None:
+    """However many there are; otherwise those that were heard of last."""
+    names = [f"m{number}" for number in range(1200)]
+    claims = [ledger.claim(name, "vm@x/r", now=later(number)) for number, name in enumerate(names)]
+    assert all(await asyncio.gather(*claims))
+    assert [machine.machine_id for machine in await ledger.machines(limit=None)] == names[::-1]
+    assert [machine.machine_id for machine in await ledger.machines()] == names[:199:-1]
+
+
 async def test_a_machine_is_the_account_s_that_reported_first(ledger: Ledger) -> None:
     """What others say of it is dropped, and counted; an account may have many machines."""
     await ledger.record(event(StateChanged(state=State.READY)), "vm@x/r", now=NOW)

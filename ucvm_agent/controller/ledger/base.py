@@ -214,8 +214,12 @@ class Ledger(Protocol):
         """Remove a machine with its events, unless it was heard of since; then any account may speak for it anew."""
         ...
 
-    async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
-        """Return the machines, those that were heard of last first."""
+    async def machines(self, *, limit: int | None = 1000) -> Sequence[Machine]:
+        """Return the machines, those that were heard of last first.
+
+        Arguments:
+            limit: how many at most; None = all.
+        """
         ...
 
     async def machine(self, machine_id: str) -> Machine | None:

@@ -112,8 +112,7 @@ class RedisLedger(RedisJobs):
         """See `Ledger`."""
         with self._link.errors():
             ids = await self._redis.zrangebyscore("ucvm:machines", "-inf", f"({before.timestamp()}")
-        found = [await self._machines(ids[begin : begin + PAGE]) for begin in range(0, len(ids), PAGE)]
-        return [machine for page in found for machine in page if not (machine.online or machine.jobs)]
+        return [machine for machine in await self._machines(ids) if not (machine.online or machine.jobs)]
 
     async def forget_machine(self, machine_id: str, *, before: datetime) -> bool:
         """See `Ledger`; killed in the middle, it leaves the machine, to be forgotten again."""
@@ -141,10 +140,11 @@ class RedisLedger(RedisJobs):
 
         return await self._link.transact((_machine(machine_id), story), work)
 
-    async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
+    async def machines(self, *, limit: int | None = 1000) -> Sequence[Machine]:
         """See `Ledger`."""
         with self._link.errors():
-            return await self._machines(await self._redis.zrevrange("ucvm:machines", 0, limit - 1))
+            ids = await self._redis.zrevrange("ucvm:machines", 0, -1 if limit is None else limit - 1)
+        return await self._machines(ids)
 
     async def machine(self, machine_id: str) -> Machine | None:
         """See `Ledger`."""
@@ -202,6 +202,10 @@ class RedisLedger(RedisJobs):
                 begin = await self._forget_events(args=(machine_id, begin, f"({oldest}", EVENTS_AT_ONCE))
 
     async def _machines(self, ids: Sequence[str]) -> list[Machine]:
+        pages = [await self._page(ids[begin : begin + PAGE]) for begin in range(0, len(ids), PAGE)]
+        return [machine for page in pages for machine in page]
+
+    async def _page(self, ids: Sequence[str]) -> list[Machine]:
         async with self._link.pipeline() as pipe:
             for machine_id in ids:
                 pipe.get(_machine(machine_id))

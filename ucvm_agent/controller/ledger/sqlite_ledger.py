@@ -125,11 +125,12 @@ class SQLiteLedger(SQLiteJobs):
             self.on_notice(Notice(Kind.MACHINE, machine_id))
         return gone
 
-    async def machines(self, *, limit: int = 1000) -> Sequence[Machine]:
+    async def machines(self, *, limit: int | None = 1000) -> Sequence[Machine]:
         """See `Ledger`."""
 
         def work(db: sqlite3.Connection) -> list[Machine]:
-            rows = db.execute("SELECT document FROM machines ORDER BY seen DESC LIMIT ?", (limit,)).fetchall()
+            most = -1 if limit is None else limit
+            rows = db.execute("SELECT document FROM machines ORDER BY seen DESC LIMIT ?", (most,)).fetchall()
             return [_with_jobs(db, Machine.model_validate_json(row[0])) for row in rows]
 
         return await self._do(work)
