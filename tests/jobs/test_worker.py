@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.jobs.machine import Machine
 from tests.jobs.site import Site, reach
 from tests.servers.imds import METADATA, Imds
 from tests.servers.manager import Manager, Task, done
@@ -198,6 +199,26 @@ async def test_a_job_that_cannot_be_run(site: Site) -> None:
         assert (await site.manager.hears(JobState, wanted=lambda said: said.state == "refused")).reason
     else:
         assert (await site.manager.hears(JobDone)).exit_code == str(126 << 8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+async def test_a_supervisor_that_cannot_be_started(site: Site) -> None:
+    """It costs this job only, and nothing of it has run; the slot takes the next one when it has waited a little."""
+    machine = Machine.make(site.folder / "machine", site.daemon)
+    program = machine.folder / "bin/systemd-run"
+    text = program.read_text()
+    program.write_bytes(b"")
+    site.manager.queue.append(Task("job-1", "true"))
+    await machine.boot()
+    assert (await site.controller.job("refused")).reason.endswith("its supervisor cannot be started: Exec format error")
+    if site.manager.ours:
+        await site.manager.hears(JobState, wanted=lambda said: said.state == "refused")
+    else:
+        assert (await site.manager.hears(JobDone)).exit_code == str(126 << 8)
+    program.write_text(text)
+    site.manager.queue.append(Task("job-2", "true"))
+    assert (await site.manager.hears(JobDone, wanted=done("job-2"))).exit_code == "0"
+    assert site.controller.states.count("booting") == 1
 
 
 async def test_a_lost_job(site: Site) -> None:

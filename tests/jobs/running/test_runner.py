@@ -17,7 +17,7 @@ import pytest
 
 from tests.jobs.place import Place, limits, reach
 from ucvm_agent.errors import JobError
-from ucvm_agent.jobs.running import program
+from ucvm_agent.jobs.running import program, runner
 from ucvm_agent.jobs.running.job import WRAPPER, Job
 from ucvm_agent.jobs.running.limits import Limits
 from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, Validation, boot_id
@@ -364,6 +364,25 @@ async def test_a_start_that_fails_tells_why_and_runs_nothing(place: Place, monke
     monkeypatch.setattr(program, "ENVIRONMENT", {"PYTHONPATH": "/nowhere"})
     with pytest.raises(JobError, match=r"could not begin: .*ucvm_agent"):
         await place.start("exit 0")
+
+
+async def test_a_supervisor_that_is_late_is_kept_from_beginning(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk that is tried until there is room: before, nobody can say that the job does not run."""
+    monkeypatch.setattr(runner, "START_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "PAUSE", 0.05)
+    monkeypatch.setattr(program, "command", lambda *_: ("sleep", "60"))
+    folder = await place.workdir.make("job-1")
+    obstacle = folder.control / f"beginning.new.{os.getpid()}"
+    obstacle.mkdir()
+    told: asyncio.Queue[str] = asyncio.Queue()
+    monkeypatch.setattr(runner.log, "error", lambda _, control, reason: told.put_nowait(reason))
+    starting = asyncio.create_task(start(Job(id="job-1", command="run.sh"), folder, place.account, limits()))
+    assert [await told.get() for _ in range(2)] == ["Is a directory", "Is a directory"]
+    assert not starting.done()
+    obstacle.rmdir()
+    with pytest.raises(JobError, match="does not start"):
+        await starting
+    assert await attach(folder.control) == Lost("it had not begun when the agent was stopped", began=False)
 
 
 def test_a_scope_holds_the_limits_with_room_for_the_supervisor() -> None:

@@ -51,6 +51,9 @@ log = structlog.get_logger()
 START_SECONDS = 60.0
 """How long the supervisor may take to start; a machine that is booting can be slow."""
 
+PAUSE = 10.0
+"""Seconds until it is tried again to give up a supervisor that did not start."""
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -250,21 +253,25 @@ def _prepare(order: Order, folder: Folder, text: bytes) -> None:
 
 async def _start_supervisor(order: Order, control: Path) -> str:
     """Start the supervisor; return what it complains of once it stands on its own or has failed to."""
-    process = await asyncio.create_subprocess_exec(
-        *scope_command(order.unit, order.limits),
-        *program.command("supervisor", str(control)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-        env=program.ENVIRONMENT,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *scope_command(order.unit, order.limits),
+            *program.command("supervisor", str(control)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            cwd="/",
+            env=program.ENVIRONMENT,
+        )
+    except OSError as error:  # no more processes, no more memory, a damaged program
+        reason = f"its supervisor cannot be started: {error.strerror or error}"
+        raise JobError(reason, where=order.unit) from error
     try:
         async with asyncio.timeout(START_SECONDS):
             _, errors = await process.communicate()
     except TimeoutError as error:
-        if await asyncio.to_thread(Beginning().write_once, control):
+        if await _give_up(control):
             raise JobError("its supervisor does not start", where=order.unit) from error
         return ""  # it has begun meanwhile
     finally:
@@ -272,3 +279,18 @@ async def _start_supervisor(order: Order, control: Path) -> str:
             process.kill()
             await process.wait()
     return errors.decode(errors="replace").strip().rpartition("\n")[2]
+
+
+async def _give_up(control: Path) -> bool:
+    """Keep a supervisor that is late from beginning; False if it has begun.
+
+    On a full disk this waits until there is room: before, nobody can say that the job does not run.
+    """
+    while True:
+        try:
+            return await asyncio.to_thread(Beginning().write_once, control)
+        except FileNotFoundError:
+            return True  # without its folder of control it cannot begin
+        except OSError as error:
+            log.error("a job cannot be given up", control=str(control), reason=error.strerror)
+            await asyncio.sleep(PAUSE)
