@@ -27,7 +27,7 @@ def programs(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install(programs: Path, name: str, script: str) -> None:
-    (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+    (programs / name).write_text(f"#!/bin/sh\n{script}\n" if script else "")
     (programs / name).chmod(stat.S_IRWXU | 0o055)
 
 
@@ -76,13 +76,15 @@ async def test_packages_work_in_the_job(place: Place, programs: Path) -> None:
         (None, "this machine has neither alienv nor modulecmd"),
         ("echo no such package >&2; exit 1", "could not be set up: no such package"),
         ("echo it is not there >&2", "could not be set up: it is not there"),
+        ("while :; do echo export A=1; echo no >&2; done", "could not be set up: it prints more than 1048576 bytes"),
+        ("", "could not be set up: .*alienv cannot be started: Exec format error"),
     ],
 )
 async def test_a_job_whose_packages_are_missing_is_not_started(
     script: str | None, reason: str, place: Place, programs: Path
 ) -> None:
     """And the reason says what is missing."""
-    if script:
+    if script is not None:
         install(programs, "alienv", script)
     with pytest.raises(JobError, match=reason):
         await place.start("exit 0", packages=("ROOT::6.32",))

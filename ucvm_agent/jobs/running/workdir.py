@@ -18,6 +18,7 @@ from ucvm_agent.errors import JobError, JobRefused
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.job import archive_name, check_id
 from ucvm_agent.jobs.running.record import sync_folder
+from ucvm_agent.jobs.running.tool import run_tool
 
 REMOVE_SECONDS = 600.0
 
@@ -166,17 +167,9 @@ async def _remove_both(folder: Folder) -> None:
 
 
 async def _remove(path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *("rm", "-rf", "--", str(path)), stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
     try:
-        async with asyncio.timeout(REMOVE_SECONDS):
-            _, errors = await process.communicate()
-    except TimeoutError as error:
-        raise JobError("cannot be removed in time", where=str(path)) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise JobError("cannot be removed: " + errors.decode(errors="replace")[:200].strip(), where=str(path))
+        status, _, errors = await run_tool("rm", "-rf", "--", str(path), seconds=REMOVE_SECONDS)
+    except JobError as error:
+        raise JobError(f"cannot be removed: {error.message}", where=str(path)) from error
+    if status:
+        raise JobError(f"cannot be removed: {errors[:200]}", where=str(path))

@@ -6,7 +6,6 @@ environment modules print for a package. All else is quoted. The script runs as 
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ import structlog
 from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.job import Job, package_name
+from ucvm_agent.jobs.running.tool import run_tool
 
 log = structlog.get_logger()
 
@@ -64,28 +64,11 @@ def _package_program() -> tuple[str, ...]:
 async def _setup(program: tuple[str, ...], package: str, account: Account) -> bytes:
     """Return the shell text that sets a package up; the program runs with the rights of jobs."""
     log.info("setting up package", package=package, program=program[0])
-    process = await asyncio.create_subprocess_exec(
-        *(*program, package),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-        env=account.environment("/"),
-        **account.rights(),
-    )
+    options = {"env": account.environment("/"), **account.rights()}
     try:
-        async with asyncio.timeout(PACKAGE_SECONDS):
-            text, errors = await process.communicate()
-    except TimeoutError as error:
-        raise JobError("the package could not be set up in time", where=package) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    reason = errors.decode(errors="replace").strip()[-200:]
-    if process.returncode or not text.strip():  # modulecmd ends with 0 where it does not find one
-        raise JobError(f"the package could not be set up: {reason}", where=package)
-    if len(text) > MAX_SETUP:
-        raise JobError("the package is set up by too much text", where=package)
+        status, text, errors = await run_tool(*program, package, seconds=PACKAGE_SECONDS, most=MAX_SETUP, **options)
+    except JobError as error:
+        raise JobError(f"the package could not be set up: {error.message}", where=package) from error
+    if status or not text.strip():  # modulecmd ends with 0 where it does not find one
+        raise JobError(f"the package could not be set up: {errors[-200:]}", where=package)
     return text
