@@ -53,6 +53,15 @@ def test_the_newest_lease_comes_first(tmp_path: Path) -> None:
     assert dhcp_servers(tmp_path) == ("10.0.0.1", "10.0.0.8")
 
 
+def test_a_file_of_leases_may_have_grown_for_years(tmp_path: Path) -> None:
+    """Only its end is read."""
+    path = write(tmp_path, "var/lib/dhcp/dhclient.eth0.leases", "")
+    with path.open("rb+") as file:
+        file.seek(1 << 40)
+        file.write(LEASES["var/lib/dhcp/dhclient.eth0.leases"].encode())
+    assert dhcp_servers(tmp_path) == ("10.0.0.1", "10.0.0.9")
+
+
 def test_the_default_route_tells_the_gateway(tmp_path: Path) -> None:
     """Other routes do not count, nor does a machine without any."""
     assert gateways(tmp_path) == ()

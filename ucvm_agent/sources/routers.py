@@ -5,6 +5,7 @@ References/clouds.md, section 2.4, says where CloudStack's own agents look.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
@@ -83,6 +84,7 @@ def _modified(path: Path) -> float:
 def _tail(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read()[-MAX_LEASES:].decode(errors="replace")
+            file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_LEASES))  # the size of a file in /proc is 0
+            return file.read(MAX_LEASES).decode(errors="replace")
     except OSError:
         return ""
