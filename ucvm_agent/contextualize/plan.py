@@ -15,6 +15,7 @@ import structlog
 
 from ucvm_agent.contextualize.actions import Action
 from ucvm_agent.contextualize.base import Contextualizer, Refusal, SecretReference
+from ucvm_agent.contextualize.missing import missing
 from ucvm_agent.contextualize.options import Options, model_keys, read_options, remark, unread
 from ucvm_agent.contextualize.order import order_actions, order_contextualizers
 from ucvm_agent.contextualize.redaction import describe, trace
@@ -109,6 +110,7 @@ def make_plan(
         actions, more = _ask(contextualizer, selection.context, system)
         wanted += [(contextualizer, action) for action in actions]
         found += more
+    found += missing(context, wanted, system)
     known = (key for each in (*contextualizers, *disabled) for key in model_keys(each.name, each.options))
     found += unread(context, [*KEYS, *known])
     return Plan(context, _arrange(wanted, earlier, system), _in_order(context, found))
