@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
+import pytest
+
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, NotConnected
 from ucvm_agent.events import Event, Note, State
 from ucvm_agent.network.retry import waits
 from ucvm_agent.report.base import Reporter
@@ -37,6 +39,20 @@ class Scripted(Reporter):
 
     async def close(self) -> None:
         self.closed = True
+
+
+class Thoughtful(Scripted):
+    """One that takes its time when nothing is left to say."""
+
+    def __init__(self, name: str, answers: Sequence[Exception]) -> None:
+        super().__init__(name, answers)
+        self.thinks = asyncio.Event()
+
+    async def send(self, event: Event) -> None:
+        if not self.answers:
+            self.thinks.set()
+            await asyncio.Event().wait()
+        await super().send(event)
 
 
 class Silent(Reporter):
@@ -119,6 +135,23 @@ async def test_a_hint_ends_the_waiting(store: Store) -> None:
             assert await reporter.delivered.get() == 1
 
 
+@pytest.mark.parametrize(
+    ("failure", "shown"), [(NotConnected("no XMPP connection"), ""), (DeliveryDelayed("status 503"), "status 503")]
+)
+async def test_a_connection_that_is_back_is_not_shown_as_missing(
+    failure: DeliveryDelayed, shown: str, store: Store
+) -> None:
+    """Although the controller may take long to confirm; what it said itself stands until it says otherwise."""
+    reporter = Thoughtful("a", [failure])
+    async with outbox(store, reporter).running():
+        store.events.emit(Note(message="1"))
+        async with asyncio.timeout(5):
+            await reporter.delayed.wait()
+            reporter.again.set()
+            await reporter.thinks.wait()
+        assert error(store, "a") == shown
+
+
 async def test_without_controllers_nothing_waits(store: Store) -> None:
     """A VM on its own keeps its events and stops at once."""
     async with Outbox.open(Settings(), store) as running:
@@ -147,3 +180,10 @@ def delivery(store: Store, reporter: str) -> tuple[int, int]:
     row = store._database.row("SELECT seq, refused FROM deliveries WHERE reporter = ?", (reporter,))
     assert row is not None
     return row[0], row[1]
+
+
+def error(store: Store, reporter: str) -> str:
+    """Return why a controller could not be told, as `status` shows it."""
+    row = store._database.row("SELECT error FROM deliveries WHERE reporter = ?", (reporter,))
+    assert row is not None
+    return str(row[0])

@@ -40,6 +40,7 @@ class Courier:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._error = ""
+        self._unconnected = False
         self._told = ""
 
     def wake(self) -> None:
@@ -98,8 +99,9 @@ class Courier:
         error = state.outcome and state.outcome.exception()
         wait = max(self._away(state), error.after if isinstance(error, DeliveryDelayed) else 0.0)
         self._error = str(error)
+        self._unconnected = isinstance(error, NotConnected)
         # The same reason every few minutes for hours is worth one line, and none if the connection tells it.
-        known = self._error == self._told or isinstance(error, NotConnected)
+        known = self._error == self._told or self._unconnected
         write = log.debug if known else log.info
         write("event not delivered", controller=self._reporter.name, reason=self._error, retry_seconds=round(wait, 1))
         if not known:
@@ -107,9 +109,14 @@ class Courier:
         return wait
 
     async def _pause(self, seconds: float) -> None:
-        with suppress(StoreError):
-            await asyncio.to_thread(self._store.events.undelivered, self._reporter.name, self._error)
+        await self._show(self._error)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._reporter.again.wait()
+                if self._unconnected:  # the next answer may take long, and this is over
+                    await self._show("")
                 raise _Back
+
+    async def _show(self, error: str) -> None:
+        with suppress(StoreError):
+            await asyncio.to_thread(self._store.events.undelivered, self._reporter.name, error)

@@ -110,7 +110,7 @@ class EventQueue:
         self._advance(reporter, event.seq, refused=refused, error=error)
 
     def undelivered(self, reporter: str, error: str) -> None:
-        """Note that a controller could not be told just now, and why."""
+        """Note that a controller could not be told just now, and why; empty if that is over."""
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE deliveries SET error = ?, tried = ? WHERE reporter = ?",
