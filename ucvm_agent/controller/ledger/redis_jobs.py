@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from operator import itemgetter
 
@@ -24,7 +23,6 @@ from ucvm_agent.controller.model import (
     Lease,
     Result,
     Throughput,
-    check_id,
     new_token,
     spans,
 )
@@ -73,13 +71,7 @@ class RedisJobs:
 
     async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        job = Job(
-            id=check_id(id or str(uuid.uuid4())),
-            description=description,
-            submitted=now,
-            changed=now,
-            max_tries=max_tries,
-        )
+        job = rules.new_job(description, id, now=now, max_tries=max_tries)
         if not await self._records.add(job):
             raise JobExists("was submitted before", where=f"job {job.id}", hint="choose another id")
         return job
@@ -98,14 +90,7 @@ class RedisJobs:
 
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """See `Ledger`."""
-        lease = Lease(
-            id=str(uuid.uuid4()),
-            agent=agent,
-            machine_id=machine_id,
-            host=host,
-            since=now,
-            expires=now + timedelta(seconds=seconds),
-        )
+        lease = rules.new_lease(agent, machine_id=machine_id, host=host, now=now, seconds=seconds)
         await self._return_untold(now)
         try:
             return await self._hand_out(lease)

@@ -7,16 +7,36 @@ Each returns the record as it is then, or None if the rule does not allow it.
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
-from ucvm_agent.controller.model import REASON_LENGTH, Job, JobStatus, Lease, Machine, Result
+from ucvm_agent.controller.model import REASON_LENGTH, Description, Job, JobStatus, Lease, Machine, Result, check_id
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.events import Event, State, StateChanged, describe_status
 
 HEARD = timedelta(hours=1)
 """How old `Machine.seen` becomes before a machine that only asks is written down anew: it asks all the time."""
+
+
+def new_job(description: Description, id: str, *, now: datetime, max_tries: int) -> Job:  # noqa: A002 - as the field is called
+    """Make a job that waits.
+
+    Arguments:
+        id: its name; made up if empty.
+
+    Raises:
+        UsageError: that cannot be the name of a job.
+    """
+    id = check_id(id or str(uuid.uuid4()))  # noqa: A001 - as above
+    return Job(id=id, description=description, submitted=now, changed=now, max_tries=max_tries)
+
+
+def new_lease(agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Lease:
+    """Make a lease for an agent, from now on for so long."""
+    expires = now + timedelta(seconds=seconds)
+    return Lease(id=str(uuid.uuid4()), agent=agent, machine_id=machine_id, host=host, since=now, expires=expires)
 
 
 def grant(job: Job, lease: Lease, token: str) -> Job | None:

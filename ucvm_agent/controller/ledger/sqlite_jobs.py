@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +17,8 @@ from ucvm_agent.controller.model import (
     Description,
     Job,
     JobStatus,
-    Lease,
     Result,
     Throughput,
-    check_id,
     new_token,
     spans,
 )
@@ -82,13 +79,7 @@ class SQLiteJobs:
 
     async def submit(self, description: Description, *, now: datetime, id: str = "", max_tries: int = 3) -> Job:  # noqa: A002 - as the field is called
         """See `Ledger`."""
-        job = Job(
-            id=check_id(id or str(uuid.uuid4())),
-            description=description,
-            submitted=now,
-            changed=now,
-            max_tries=max_tries,
-        )
+        job = rules.new_job(description, id, now=now, max_tries=max_tries)
 
         def work(db: sqlite3.Connection) -> None:
             if db.execute("SELECT 1 FROM jobs WHERE id = ?", (job.id,)).fetchone():
@@ -111,14 +102,7 @@ class SQLiteJobs:
 
     async def take(self, agent: str, *, machine_id: str, host: str, now: datetime, seconds: float) -> Job | None:
         """See `Ledger`."""
-        lease = Lease(
-            id=str(uuid.uuid4()),
-            agent=agent,
-            machine_id=machine_id,
-            host=host,
-            since=now,
-            expires=now + timedelta(seconds=seconds),
-        )
+        lease = rules.new_lease(agent, machine_id=machine_id, host=host, now=now, seconds=seconds)
 
         def work(db: sqlite3.Connection) -> Job | None:
             row = db.execute(f"{_JOB} {_next(machine_id)}").fetchone()
