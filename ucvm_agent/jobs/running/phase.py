@@ -7,14 +7,13 @@ import resource
 import select
 import signal
 import time
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 from ucvm_agent.jobs.running.capture import Capture
 from ucvm_agent.jobs.running.disk import Disk
 from ucvm_agent.jobs.running.privacy import FOLDER
-from ucvm_agent.jobs.running.record import Cancel, End, Order
+from ucvm_agent.jobs.running.record import Cancel, End, Order, Outcome
 from ucvm_agent.jobs.running.signals import Signals
 from ucvm_agent.jobs.running.spawn import Program, spawn
 from ucvm_agent.jobs.running.tree import Tree
@@ -33,22 +32,6 @@ MEMORY_PAUSE = 0.25
 
 UNSTARTABLE = 127 << 8
 """The wait status of a program that could not be started, as a shell would have it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """How a phase ended; see `record.Outcome`."""
-
-    status: int
-    end: End
-    reason: str = ""
-    wall: float = 0.0
-    cpu_user: float = 0.0
-    cpu_system: float = 0.0
-    memory_peak: int = 0
-    stdout: int = 0
-    stderr: int = 0
-    left_over: int = 0
 
 
 class Phase:
@@ -75,7 +58,7 @@ class Phase:
         kernel_counts = tree.cgroup is not None and tree.cgroup.controls("memory")
         self._memory_due = 0.0 if self._limits.memory and not kernel_counts else inf
 
-    def run(self, argv: tuple[str, ...], output: str, errors: str) -> Result:
+    def run(self, argv: tuple[str, ...], output: str, errors: str) -> Outcome:
         """Run the program with its output in the files of these names, end all that it leaves, tell how it ended."""
         order = self._order
         try:
@@ -85,14 +68,14 @@ class Phase:
             self._disk = Disk((order.folder, str(self._control / FOLDER)), self._limits.disk)
             self._process = spawn(program, order.account, self._limits, self._tree.cgroup)
         except OSError as error:
-            return Result(status=UNSTARTABLE, end=End.UNSTARTABLE, reason=str(error))
+            return Outcome(status=UNSTARTABLE, end=End.UNSTARTABLE, reason=str(error))
         for capture in captures:
             os.close(capture.inlet)
         self._follow({capture.outlet: capture for capture in captures})
         left_over = self._end_all()
         for capture in captures:
             capture.close()
-        return self._result(captures[0].size, captures[1].size, left_over)
+        return self._outcome(captures[0].size, captures[1].size, left_over)
 
     def _follow(self, captures: dict[int, Capture]) -> None:
         """Wait for the end of the program itself, or of all that was asked to end, and bring it about if need be."""
@@ -187,12 +170,12 @@ class Phase:
             self._signals.take()
         return 0
 
-    def _result(self, stdout: int, stderr: int, left_over: int) -> Result:
+    def _outcome(self, stdout: int, stderr: int, left_over: int) -> Outcome:
         cgroup = self._tree.cgroup
         if cgroup and self._end is End.OWN and cgroup.memory_was_short():
             self._end = End.MEMORY
         cpu_user, cpu_system = (cgroup and cgroup.cpu_seconds()) or (self._cpu_user, self._cpu_system)
-        return Result(
+        return Outcome(
             status=UNSTARTABLE if self._status is None else self._status,
             end=self._end,
             reason=self._reason,

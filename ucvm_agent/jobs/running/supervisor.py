@@ -19,7 +19,7 @@ from ucvm_agent.jobs.running.capture import make_file
 from ucvm_agent.jobs.running.cgroup import Cgroup
 from ucvm_agent.jobs.running.job import WRAPPER
 from ucvm_agent.jobs.running.kernel import PR_SET_CHILD_SUBREAPER, control_process
-from ucvm_agent.jobs.running.phase import UNSTARTABLE, Phase, Result
+from ucvm_agent.jobs.running.phase import UNSTARTABLE, Phase
 from ucvm_agent.jobs.running.privacy import make_private
 from ucvm_agent.jobs.running.record import Beginning, End, Order, Outcome, Validation
 from ucvm_agent.jobs.running.signals import Signals
@@ -77,22 +77,10 @@ class Supervision:
             resources = make_file(self._folder, "resources", self._order.account)
         except OSError as error:
             return Outcome(status=UNSTARTABLE, end=End.UNSTARTABLE, reason=str(error))
-        result = self._phase(("/bin/sh", f"./{WRAPPER}"), "stdout", "stderr")
-        outcome = Outcome(
-            status=result.status,
-            end=result.end,
-            reason=result.reason,
-            wall=result.wall,
-            cpu_user=result.cpu_user,
-            cpu_system=result.cpu_system,
-            memory_peak=result.memory_peak,
-            stdout=result.stdout,
-            stderr=result.stderr,
-            left_over=result.left_over,
-        )
+        outcome = self._phase(("/bin/sh", f"./{WRAPPER}"), "stdout", "stderr")
         with suppress(OSError), os.fdopen(resources, "w") as file:  # the disk may be full
             file.write(outcome.lines())
-        if not self._order.validation or result.end in {End.CANCELLED, End.STOPPED, End.UNSTARTABLE}:
+        if not self._order.validation or outcome.end in {End.CANCELLED, End.STOPPED, End.UNSTARTABLE}:
             return outcome
         return self._validated(outcome)
 
@@ -108,7 +96,7 @@ class Supervision:
             return dataclasses.replace(outcome, end=result.end, reason=result.reason)
         return outcome
 
-    def _phase(self, argv: tuple[str, ...], output: str, errors: str) -> Result:
+    def _phase(self, argv: tuple[str, ...], output: str, errors: str) -> Outcome:
         return Phase(self._order, self._control, self._folder, self._signals, self._tree).run(argv, output, errors)
 
 
