@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from ucvm_agent.contextualize.actions.attributes import demand_path, obstacle, parents, path_resource
-from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.attributes import demand_path, obstacle
+from ucvm_agent.contextualize.actions.base import ALREADY_SO, Change, Effect
+from ucvm_agent.contextualize.actions.owned_path import PathAction
 from ucvm_agent.errors import ActionError
 from ucvm_agent.files.rootfs import Kind
 
@@ -20,7 +21,7 @@ MAX_LISTED = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractArchive(Action):
+class ExtractArchive(PathAction):
     """Unpack a tar (plain, gzip, bzip2, xz) or zip archive into a directory.
 
     Members with absolute paths, with `..`, or of device kinds are refused before anything is unpacked; links
@@ -32,25 +33,11 @@ class ExtractArchive(Action):
     """
 
     kind: ClassVar[str] = "archive"
-    path: str
     content: bytes = field(repr=False)
     name: str = "archive"
 
     def __post_init__(self) -> None:
         demand_path(self.path, root=True)
-
-    @property
-    def target(self) -> str:
-        """The directory."""
-        return self.path
-
-    def provides(self) -> frozenset[Resource]:
-        """See `Action.provides`: the directory."""
-        return frozenset({path_resource(self.path)})
-
-    def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the directories above."""
-        return parents(self.path)
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`: lists the members that are missing or differ."""

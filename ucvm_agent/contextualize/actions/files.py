@@ -16,13 +16,11 @@ from ucvm_agent.contextualize.actions.attributes import (
     describe_attributes,
     numbers,
     obstacle,
-    parents,
-    path_resource,
 )
-from ucvm_agent.contextualize.actions.base import ALREADY_SO, Action, Change, Effect, Resource
+from ucvm_agent.contextualize.actions.base import ALREADY_SO, Change, Effect
 from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.difference import HIDDEN, content_difference
-from ucvm_agent.contextualize.actions.owned_path import OwnedPath
+from ucvm_agent.contextualize.actions.owned_path import OwnedPath, PathAction
 from ucvm_agent.files.rootfs import Kind, Status
 
 if TYPE_CHECKING:
@@ -150,7 +148,7 @@ class MakeDirectory(OwnedPath):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeLink(Action):
+class MakeLink(PathAction):
     """Make `path` a symbolic link to `to` (kept as written); replaces another link, refuses anything else.
 
     Arguments:
@@ -161,7 +159,6 @@ class MakeLink(Action):
     """
 
     kind: ClassVar[str] = "link"
-    path: str
     to: str
     replace_file: bool = False
 
@@ -169,19 +166,6 @@ class MakeLink(Action):
         demand_path(self.path)
         if not self.to or "\0" in self.to:
             raise ValueError(f"{self.path}: a link must point to something")
-
-    @property
-    def target(self) -> str:
-        """The path of the link."""
-        return self.path
-
-    def provides(self) -> frozenset[Resource]:
-        """See `Action.provides`: the path."""
-        return frozenset({path_resource(self.path)})
-
-    def requires(self) -> frozenset[Resource]:
-        """See `Action.requires`: the directories above, not what it points to."""
-        return parents(self.path)
 
     def preview(self, system: System) -> Change:
         """See `Action.preview`."""
