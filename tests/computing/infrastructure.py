@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.controller.running import running
 from tests.daemon.running import Daemon
+from tests.jobs.gate import make_gate
 from tests.jobs.open_folder import make_open_folder, remove_open_folder
 from tests.servers.chirp import Chirp
 from tests.servers.prosody import Prosody
 from tests.servers.serving import Serving
-from ucvm_agent.controller.controller import Controller, open_controller
+from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
 from ucvm_agent.controller.model import Description, Job, JobStatus, Limits
-from ucvm_agent.controller.settings import Settings
 
 QUICK: Mapping[str, object] = {
     "enabled": True,
@@ -127,15 +128,8 @@ class Infrastructure:
                 **jobs,
             },
         }
-        async with open_controller(Settings.model_validate(given)) as controller:
-            task = asyncio.create_task(controller.run())
-            try:
-                await controller.online()
-                yield controller
-            finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        async with running(given) as controller:
+            yield controller
 
     @property
     def chirp_settings(self) -> dict[str, object]:
@@ -158,10 +152,7 @@ class Infrastructure:
 
     def make_gate(self) -> Path:
         """Make a pipe at which a job waits that reads it."""
-        gate = self.folder / "gate"
-        os.mkfifo(gate)
-        gate.chmod(0o666)
-        return gate
+        return make_gate(self.folder)
 
 
 def _make_folder() -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.computing.infrastructure import Infrastructure, power_cut, processes
 from tests.controller.test_our_agent import becomes
-from tests.jobs.site import reach
+from tests.jobs.gate import reach
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.model import JobStatus, Machine
 from ucvm_agent.events import JobPhase, State

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 from pydantic import SecretStr
 
 from tests.controller.peer import account
+from tests.controller.running import running
 from tests.servers.prosody import Prosody
 from tests.servers.redis import RedisServer
-from ucvm_agent.controller.controller import Controller, open_controller
+from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.ledger.redis_ledger import RedisLedger
 from ucvm_agent.controller.ledger.sqlite_ledger import SQLiteLedger
-from ucvm_agent.controller.settings import Settings
 
 
 @pytest.fixture
@@ -69,14 +68,7 @@ def run_controller(prosody: Prosody, tmp_path: Path) -> Make:
     async def run(**changes: Any) -> AsyncIterator[Controller]:
         name = changes.setdefault("instance", "alpha")
         given = {"state_dir": tmp_path / name, "xmpp": account(prosody, "jm"), "http": {"listen": ""}} | changes
-        async with open_controller(Settings.model_validate(given)) as controller:
-            task = asyncio.create_task(controller.run())
-            try:
-                await controller.online()
-                yield controller
-            finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        async with running(given) as controller:
+            yield controller
 
     return run

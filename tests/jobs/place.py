@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.jobs.gate import make_gate
 from tests.jobs.open_folder import make_open_folder, remove_open_folder
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.job import Job
@@ -53,19 +53,11 @@ class Place:
 
     def make_gate(self) -> Path:
         """Make a pipe at which a job waits that reads it (`cat`)."""
-        gate = self.root / "gate"
-        os.mkfifo(gate)
-        gate.chmod(0o666)
-        return gate
+        return make_gate(self.root)
 
     def remove(self) -> None:
         """Remove the place."""
         remove_open_folder(self.root)
-
-
-async def reach(gate: Path) -> int:
-    """Wait until the job is at its gate; it stays there until the returned descriptor is closed."""
-    return await asyncio.to_thread(os.open, gate, os.O_WRONLY)
 
 
 def limits(**changes: Any) -> Limits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.daemon.running import Controller, Daemon
+from tests.jobs.gate import make_gate
 from tests.jobs.open_folder import make_open_folder, remove_open_folder
 from tests.servers.chirp import Chirp
 from tests.servers.manager import PASSWORD, Manager
@@ -109,10 +109,7 @@ class Site:
 
     def make_gate(self) -> Path:
         """Make a pipe at which a job waits that reads it."""
-        gate = self.folder / "gate"
-        os.mkfifo(gate)
-        gate.chmod(0o666)
-        return gate
+        return make_gate(self.folder)
 
 
 def _make_folder() -> Path:
@@ -120,8 +117,3 @@ def _make_folder() -> Path:
     for name in ("prosody", "chirp", "root/etc", "root/tmp", "agent"):
         (folder / name).mkdir(parents=True)
     return folder
-
-
-async def reach(gate: Path) -> int:
-    """Wait until the job is at its gate; it goes on when the returned descriptor is closed."""
-    return await asyncio.to_thread(os.open, gate, os.O_WRONLY)

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
+from tests.jobs.gate import reach
 from tests.jobs.machine import Machine
-from tests.jobs.site import Site, reach
+from tests.jobs.site import Site
 from tests.servers.manager import Task, done
 from ucvm_agent.copilot.messages import JobDone, JobState, Sleep, WantJob
 from ucvm_agent.events import StateChanged

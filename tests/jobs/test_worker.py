@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.jobs.gate import reach
 from tests.jobs.machine import Machine
-from tests.jobs.site import Site, reach
+from tests.jobs.site import Site
 from tests.servers.imds import METADATA, Imds
 from tests.servers.manager import Manager, Task, done
 from ucvm_agent.copilot.messages import (

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.jobs.site import Site, reach
+from tests.jobs.gate import reach
+from tests.jobs.site import Site
 from tests.operators.site import Person
 from tests.servers.manager import Task, done
 from ucvm_agent.copilot.messages import JobDone, JobState, WantJob

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.servers.ports import free_port
+from tests.servers.server_log import keep_log
 
 READY_SECONDS = 20.0
 RIGHTS = "hostname:localhost rwlda\naddress:127.0.0.1 rwlda\n"
@@ -71,7 +72,7 @@ class Chirp:
         )
         self._process = process
         listening = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read_log(process, listening))
+        self._reader = asyncio.create_task(keep_log(process.stderr, self.log_file, b"listening on port", listening))
         async with asyncio.timeout(READY_SECONDS):
             await listening
 
@@ -94,14 +95,3 @@ class Chirp:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    async def _read_log(self, process: asyncio.subprocess.Process, listening: asyncio.Future[None]) -> None:
-        assert process.stderr is not None
-        with self.log_file.open("ab") as log_file:
-            while line := await process.stderr.readline():
-                log_file.write(line)
-                log_file.flush()
-                if b"listening on port" in line and not listening.done():
-                    listening.set_result(None)
-        if not listening.done():
-            listening.set_exception(RuntimeError(f"chirp_server did not start: {self.log_text()[-2000:]}"))

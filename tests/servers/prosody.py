@@ -18,6 +18,7 @@ from types import TracebackType
 import trustme
 
 from tests.servers.ports import free_port
+from tests.servers.server_log import keep_log
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -96,7 +97,9 @@ class Prosody:
         )
         self._process = process
         listening = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read_log(process, listening))
+        self._reader = asyncio.create_task(
+            keep_log(process.stdout, self.log_file, b"Activated service 'c2s' on", listening)
+        )
         async with asyncio.timeout(READY_SECONDS):
             await listening
 
@@ -146,17 +149,6 @@ class Prosody:
             folder=self.folder, port=self.port, domain=self.domain, require_encryption=str(tls).lower()
         )
         (self.folder / "prosody.cfg.lua").write_text(text if tls else text.replace('"tls", ', ""))
-
-    async def _read_log(self, process: asyncio.subprocess.Process, listening: asyncio.Future[None]) -> None:
-        assert process.stdout is not None
-        with self.log_file.open("ab") as log_file:
-            while line := await process.stdout.readline():
-                log_file.write(line)
-                log_file.flush()
-                if b"Activated service 'c2s' on" in line and not listening.done():
-                    listening.set_result(None)
-        if not listening.done():
-            listening.set_exception(RuntimeError(f"Prosody did not start: {self.log_text()[-2000:]}"))
 
     async def _end(self, number: signal.Signals) -> None:
         process, reader = self._process, self._reader

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.controller.web.site import client, free_address
 from tests.controller.web.test_commands import Shell
-from tests.jobs.site import Site, reach
+from tests.jobs.gate import reach
+from tests.jobs.site import Site
 from tests.servers.manager import PASSWORD
 from ucvm_agent.controller.controller import open_controller
 from ucvm_agent.controller.settings import Settings

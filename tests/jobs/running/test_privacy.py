@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.place import Place, limits, reach
+from tests.jobs.gate import reach
+from tests.jobs.place import Place, limits
 from tests.jobs.running.test_runner import AGENT
 from ucvm_agent.jobs.running.account import Account
 from ucvm_agent.jobs.running.archive import pack

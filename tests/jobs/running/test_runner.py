@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.place import Place, limits, reach
+from tests.jobs.gate import reach
+from tests.jobs.place import Place, limits
 from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.running import program, runner
 from ucvm_agent.jobs.running.job import WRAPPER, Job

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from tests.jobs.place import Place, limits, reach
+from tests.jobs.gate import reach
+from tests.jobs.place import Place, limits
 from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.running.tail import Chunk, Stream, tail
 
