@@ -16,6 +16,7 @@ from tests.controller.conftest import Make
 from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import Peer, peer
 from tests.servers.prosody import Prosody
+from ucvm_agent.controller import fleet
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.feed import Change
 from ucvm_agent.controller.model import Description, Input, Job, JobStatus, Limits, Machine
@@ -279,6 +280,25 @@ async def test_a_machine_is_seen_to_come_and_go(prosody: Prosody, run_controller
             gone = await _machine(changes, online=False)
             assert (gone.state, gone.failure) == (State.DEGRADED, "because")
         assert [entry.event.seq for entry in await controller.ledger.events("m1")] == [1, 2]
+
+
+async def test_a_controller_without_memory_sees_machines_that_only_ask_for_jobs(
+    prosody: Prosody, run_controller: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has lost its ledger, or another one of several has met them: a machine that is there may report nothing."""
+    monkeypatch.setattr(fleet, "SETTLING_SECONDS", 1.0)
+    async with peer(prosody, "agent1") as agent:
+        async with run_controller() as controller:
+            with controller.feed.subscribe() as changes:
+                agent.connection.send(event_message(event("m1", State.DEGRADED), prosody.jid("jm"), receipt=False))
+                await _machine(changes, online=True)  # the server remembers from now on who wants to know of it
+        async with run_controller(instance="beta") as controller:
+            with controller.feed.subscribe() as changes:
+                agent.say(f"{prosody.jid('jm')}/beta", WantJob(machine_id="m1", request="r"))
+                async with asyncio.timeout(20):
+                    while not isinstance(change := await anext(changes), Machine) or not change.online:
+                        pass
+                assert change.jid == agent.connection.jid
 
 
 async def test_an_account_cannot_report_for_the_machine_of_another(prosody: Prosody, run_controller: Make) -> None:

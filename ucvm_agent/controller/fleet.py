@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
@@ -12,6 +12,7 @@ import structlog
 from ucvm_agent.controller.claims import Claims
 from ucvm_agent.controller.errands import Errands
 from ucvm_agent.controller.ledger.base import Ledger, Reception
+from ucvm_agent.controller.model import Machine
 from ucvm_agent.copilot.stanza import Envelope, bare, message_element, read_message
 from ucvm_agent.errors import DeliveryDelayed, LedgerError
 from ucvm_agent.events import Event
@@ -78,7 +79,7 @@ class Fleet:
         if self._names.get(sender) != event.machine_id:
             self._names[sender] = event.machine_id
             if sender in self._there:
-                await self._see(sender, online=True)
+                await self._see(event.machine_id, sender, online=True)
         if reception is Reception.NEW:
             log.info("machine reports", machine=event.machine_id, what=event.name)
 
@@ -105,10 +106,10 @@ class Fleet:
     def _on_presence(self, jid: str, there: bool) -> None:
         (self._there.add if there else self._there.discard)(jid)
         if jid in self._names:
-            self._errands.start(self._see(jid, online=there))
+            self._errands.start(self._see(self._names[jid], jid, online=there))
 
-    async def _see(self, jid: str, *, online: bool) -> None:
-        await self._ledger.present(self._names[jid], jid, online=online, now=datetime.now(UTC))
+    async def _see(self, machine_id: str, jid: str, *, online: bool) -> None:
+        await self._ledger.present(machine_id, jid, online=online, now=datetime.now(UTC))
 
     async def _settle(self) -> None:
         """After each new session, find out who has gone while we were away."""
@@ -116,14 +117,19 @@ class Fleet:
             await self._session.wait()
             self._session.clear()
             try:
-                for machine in await self._ledger.machines(limit=None):
-                    self._names[machine.jid] = machine.machine_id
+                await self._know()
                 await asyncio.sleep(SETTLING_SECONDS)
-                for machine in await self._ledger.machines(limit=None):
+                for machine in await self._know():
                     if machine.online != (machine.jid in self._there):
-                        await self._see(machine.jid, online=not machine.online)
+                        await self._see(machine.machine_id, machine.jid, online=not machine.online)
             except LedgerError as error:
                 log.warning("machines cannot be looked at", reason=str(error))
+
+    async def _know(self) -> Sequence[Machine]:
+        """Return all machines, whose presence counts from now on: also those that others of us have met."""
+        machines = await self._ledger.machines(limit=None)
+        self._names.update((machine.jid, machine.machine_id) for machine in machines)
+        return machines
 
     def session_started(self, *, resumed: bool) -> None:
         """Look who is there; a session that goes on has not missed anything."""
