@@ -23,11 +23,14 @@ from ucvm_agent.controller.naming import MACHINES, named
 from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.submitting import submit
 from ucvm_agent.controller.tables import Screen
-from ucvm_agent.controller.web.bodies import Cancellation, Draining, Entries, JobPage, Machines, Plan, Pushed
+from ucvm_agent.controller.web.bodies import Cancellation, Draining, Entries, JobPage, Machines, Overview, Plan, Pushed
 from ucvm_agent.errors import UsageError
 
 PAGE = 500
 """Jobs that are asked for at once."""
+
+LOOKS = ("submit", "jobs", "job", "vms", "vm")
+"""Commands whose answers, or whose waiting, are misunderstood while the controller hears no VM."""
 
 Command: TypeAlias = Callable[[Client, argparse.Namespace], Awaitable[int]]
 
@@ -39,6 +42,10 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int:
         UsageError: it cannot be done; ControllerAway: not now.
     """
     async with connect(settings) as client:
+        people_look = arguments.name in LOOKS and "json" not in arguments
+        if people_look and not (await client.get("summary", Overview)).connected:
+            deaf = "it has no connection to its XMPP server: it hears no VM, and hands out no jobs; its log says why"
+            print(f"ucvm-controller: warning: {deaf}", file=sys.stderr)
         return await COMMANDS[arguments.name](client, arguments)
 
 

@@ -192,6 +192,14 @@ async def test_jobs_and_vms_are_tables_that_fit(shell: Shell, api: Api, manager:
     assert job.token.get_secret_value() not in shown
 
 
+async def test_a_controller_that_hears_nobody_is_not_shown_as_if_all_were_well(shell: Shell, api: Api) -> None:
+    """People are told on standard error, and programs are not."""
+    await submit(api, id="j")
+    for command in (("vms",), ("jobs",), ("job", "j")):
+        assert "no connection to its XMPP server" in (await shell(*command)).errors
+        assert (await shell(*command, "--json")).errors == ""
+
+
 def _age(table: str) -> list[str]:
     return table.splitlines()[1].split()[2:4]
 
