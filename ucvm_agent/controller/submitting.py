@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import re
 import shlex
+import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,16 @@ async def submit(client: Client, arguments: argparse.Namespace) -> int:
             await client.upload(file.path, file.input.sha256)
     description = _description(arguments, files)
     submitted = []
-    for job_id in _ids(arguments):
-        submitted.append(await client.post("jobs", Job, Submission(description=description, id=job_id)))
-        if "json" not in arguments:
-            print(job_id, flush=True)
-    if "wait" in arguments:
-        submitted = await _ended(client, submitted, quiet="json" in arguments)
+    try:
+        for job_id in _ids(arguments):
+            submitted.append(await client.post("jobs", Job, Submission(description=description, id=job_id)))
+            if "json" not in arguments:
+                print(job_id, flush=True)
+        if "wait" in arguments:
+            submitted = await _ended(client, submitted, quiet="json" in arguments)
+    except asyncio.CancelledError:  # by ^C
+        print("what is submitted goes on (`ucvm-controller cancel ID` ends a job)", file=sys.stderr)
+        raise
     if "json" in arguments:
         print(JobPage(jobs=tuple(submitted)).model_dump_json(indent=2))
     done = all(job.status is JobStatus.DONE for job in submitted)

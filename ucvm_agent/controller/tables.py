@@ -96,13 +96,13 @@ def ago(time: datetime | None) -> str:
     return f"{seconds} s"
 
 
-JOB_TITLES = ("STATUS", "JOB", "SINCE", "VM", "COMMAND")
+JOB_TITLES = ("STATUS", "JOB", "SINCE", "VM", "COMMAND OR REASON")
 
 
 def job_row(job: Job) -> Sequence[str]:
     """Return a job as a row beneath `JOB_TITLES`; why it failed is worth more than its command."""
     command = f"{job.description.command} {job.description.arguments}".strip()
-    return job.status, job.id, ago(job.changed), _place(job), job.reason or command
+    return job.status, job.id, ago(job.changed), _place(job), (job.reason if job.ended else "") or command
 
 
 MACHINE_TITLES = ("STATE", "VM", "SINCE", "JOBS", "REASON")
@@ -157,7 +157,7 @@ def job_details(job: Job) -> Iterator[str]:
         [
             ("job", job.id),
             ("status", f"{job.status}, {ago(job.changed)}"),
-            ("reason", job.reason),
+            ("reason" if job.ended else "before", job.reason),
             ("waits for", "an agent of ours" if job.status is JobStatus.WAITING and told.needs_ours else ""),
             ("command", f"{told.command} {told.arguments}".strip()),
             ("inputs", " ".join(told.input_files)),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
@@ -155,6 +156,21 @@ async def test_submit_waits_for_the_end(shell: Shell, manager: Controller) -> No
             assert await process.wait() == code
 
 
+async def test_who_stops_waiting_is_told_that_the_job_goes_on(shell: Shell, manager: Controller) -> None:
+    """^C ends the waiting only."""
+    async with shell.start("submit", "--wait", "run.sh") as process:
+        assert process.stdout is not None
+        job_id = (await process.stdout.readline()).decode().strip()
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    assert process.returncode == 130
+    assert b"goes on" in errors
+    assert b"Traceback" not in errors
+    job = await manager.ledger.job(job_id)
+    assert job is not None
+    assert job.status is JobStatus.WAITING
+
+
 async def test_waiting_outlives_a_restart_of_the_controller(tmp_path: Path) -> None:
     """What ended meanwhile is noticed."""
     (tmp_path / "run.sh").write_text(SCRIPT)
@@ -190,6 +206,12 @@ async def test_jobs_and_vms_are_tables_that_fit(shell: Shell, api: Api, manager:
     shown = (await shell("job", "j")).out
     assert "1 of 3" in shown
     assert job.token.get_secret_value() not in shown
+    assert job.lease is not None
+    await manager.ledger.give_back("j", job.lease.id, "no scratch disk", now=job.changed)
+    await take(manager)
+    run = await shell("jobs", "--status", "running")
+    assert run.out.splitlines()[1].split() == ["running", "j", *_age(run.out), "vm1", "run.sh", "-n", "1"]
+    assert "before      no scratch disk" in (await shell("job", "j")).out
 
 
 async def test_a_controller_that_hears_nobody_is_not_shown_as_if_all_were_well(shell: Shell, api: Api) -> None:
