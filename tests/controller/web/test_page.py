@@ -145,6 +145,21 @@ async def test_the_page_fits_its_screen(api: Api, manager: Controller, browser: 
     assert await browser.overflow() == 0
 
 
+async def test_new_jobs_push_old_ones_off_the_page(api: Api, manager: Controller, browser: Browser) -> None:
+    """A page that is open for days shows as many as one that was just opened, and all others on request."""
+    await browser.open(api.url, api.token)
+    for number in range(32):
+        await submit(api, id=f"n-{number:02}")
+    await browser.shows("#jobs tbody tr:first-child", "n-31")
+    await browser.until("document.querySelectorAll('#jobs tbody tr').length === 30")
+    await browser.click("#jobs .more")
+    await browser.shows("#jobs tbody tr:nth-child(32)", "n-00")
+    job = await take(manager)
+    assert job.lease is not None
+    await manager.ledger.give_back(job.id, job.lease.id, "no scratch disk", now=job.changed)
+    await browser.shows("#jobs tbody", "before: no scratch disk")
+
+
 async def test_states_change_without_reload(api: Api, manager: Controller, browser: Browser) -> None:
     """VMs, jobs, figures and events; what fails comes first."""
     await browser.open(api.url, api.token)

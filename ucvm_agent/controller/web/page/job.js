@@ -57,7 +57,7 @@ export function render() {
     ["Changed", moment(job.changed)],
     ["Exit", result && exit(result.exit_status)],
     ["Took", result?.seconds && `${result.seconds.toFixed(1)} s`],
-    ["Reason", job.reason],
+    [["waiting", "running"].includes(job.status) ? "Before" : "Reason", job.reason],
   ].filter(([, value]) => value);
   show($("#facts"), facts.map(([label, value]) => make("div", {}, make("dt", {}, label), make("dd", {}, value))));
   $("#download").hidden = !result;

@@ -8,11 +8,13 @@ const PAGE = 30;
 const STATUSES = ["waiting", "running", "done", "failed", "cancelled"];
 
 let jobs = [];
+let room = PAGE; // jobs that are shown at most
 let next = "";
 let chosen = "";
 let counts = {};
 
 export async function load() {
+  room = PAGE;
   const page = await get(`jobs?limit=${PAGE}${filter()}`);
   jobs = page.jobs;
   next = page.next;
@@ -21,6 +23,7 @@ export async function load() {
 async function more() {
   const page = await get(`jobs?limit=${PAGE}${filter()}&before=${encodeURIComponent(next)}`);
   jobs.push(...page.jobs);
+  room = jobs.length;
   next = page.next;
   render();
 }
@@ -39,6 +42,9 @@ export function put(job) {
 function insert(job) {
   const index = jobs.findIndex((known) => known.submitted <= job.submitted);
   jobs.splice(index < 0 ? jobs.length : index, 0, job);
+  if (jobs.length <= room) return;
+  jobs.length = room;
+  next = jobs.at(-1).id;
 }
 
 export function count(summary) {
@@ -61,6 +67,12 @@ async function choose(value) {
   render();
 }
 
+/** Why it has ended so; where it has not, why an earlier try of it came to nothing. */
+function reason(job) {
+  const open = job.status === "waiting" || job.status === "running";
+  return job.reason && open ? `before: ${job.reason}` : job.reason;
+}
+
 function row(job) {
   const { command, arguments: args } = job.description;
   const place = job.result ?? job.lease;
@@ -70,7 +82,7 @@ function row(job) {
     cell("Status", badge(job.status), tries),
     cell("Job", make("button", { type: "button", class: "ref", "data-job": job.id }, job.id)),
     cell("Command", make("span", { class: "command" }, [command, args].filter(Boolean).join(" ")),
-      make("span", { class: job.status === "failed" ? "fault" : "quiet" }, job.reason)),
+      make("span", { class: job.status === "failed" ? "fault" : "quiet" }, reason(job))),
     cell("VM", make("span", {}, where)),
     cell("Changed", since(job.changed)));
 }
