@@ -16,6 +16,7 @@ from tests.jobs.site import Site
 from tests.servers.imds import METADATA, Imds
 from tests.servers.manager import Manager, Task, done
 from ucvm_agent.copilot.messages import (
+    FILE_SEPARATOR,
     CancelJob,
     Drain,
     Error,
@@ -220,6 +221,16 @@ async def test_a_supervisor_that_cannot_be_started(site: Site) -> None:
     site.manager.queue.append(Task("job-2", "true"))
     assert (await site.manager.hears(JobDone, wanted=done("job-2"))).exit_code == "0"
     assert site.controller.states.count("booting") == 1
+
+
+async def test_an_input_that_does_not_come(our_site: Site) -> None:
+    """People are told why the job does not begin; it is tried for hours."""
+    inputs = json.dumps([{"name": "data.root", "url": "http://127.0.0.1:1/data.root"}])
+    names = FILE_SEPARATOR.join(("run.sh", "data.root"))
+    our_site.manager.queue.append(Task("job-1", "true", {"input_files": names, "inputs": inputs}))
+    await our_site.daemon.start()
+    note = await our_site.controller.note()
+    assert "an input of job job-1 is delayed: http://127.0.0.1:1/data.root: no connection" in note.message
 
 
 async def test_a_lost_job(site: Site) -> None:

@@ -179,10 +179,13 @@ class Slot:
         if isinstance(ending, Lost) and not ending.began and job.phase is not JobPhase.VALIDATING:
             self._refuse_namesake(job)
             self._progress.enter(JobPhase.INPUT)
-            folder = await self._workshop.prepare(run, job.manager)
+            folder = await self._workshop.prepare(run, job.manager, partial(self._report_delay, job.job_id))
             self._progress.enter(JobPhase.RUNNING)
             ending = await self._follow(await self._workshop.start(run, job.manager, folder, self.number))
         return ending
+
+    def _report_delay(self, job_id: str, reason: str) -> None:
+        self._conversation.report(f"an input of job {job_id} is delayed: {reason}")
 
     async def _follow(self, running: Running) -> Ending:
         """Wait for the end of a job that runs, and note when its validation begins."""

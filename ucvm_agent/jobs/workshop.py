@@ -65,8 +65,11 @@ class Workshop:
         """Return where a job is; raises JobRefused for what is no job id."""
         return self._workdir.folder(job_id)
 
-    async def prepare(self, run: RunJob, manager: str) -> Folder:
+    async def prepare(self, run: RunJob, manager: str, delayed: Callable[[str], object]) -> Folder:
         """Make the folder of a job anew, and fetch its input.
+
+        Arguments:
+            delayed: told why an input does not come at once; it is tried for up to `transfer.deadline`.
 
         Raises:
             JobRefused: it asks for what is never done; JobError, TransferError: not here, or not now.
@@ -80,7 +83,8 @@ class Workshop:
         for each in inputs:
             target = await asyncio.to_thread(folder.place, each.name)
             checksum = f"#sha256={each.sha256}" if each.sha256 and "#" not in each.url else ""
-            await get(each.url + checksum, target, self.transfer, token=each.token.get_secret_value())
+            token = each.token.get_secret_value()
+            await get(each.url + checksum, target, self.transfer, token=token, delayed=delayed)
         return folder
 
     async def start(self, run: RunJob, manager: str, folder: Folder, slot: int) -> Running:

@@ -25,7 +25,15 @@ from ucvm_agent.transfer.schemes import transfer_of
 log = structlog.get_logger()
 
 
-async def get(url: str, target: Path, settings: Settings, *, token: str = "", max_bytes: int | None = None) -> None:
+async def get(
+    url: str,
+    target: Path,
+    settings: Settings,
+    *,
+    token: str = "",
+    max_bytes: int | None = None,
+    delayed: Callable[[str], object] = lambda _: None,
+) -> None:
     """Fetch a file; when this returns it is there, whole and safe from a power cut. Mode 0600, and ours.
 
     A call that fails with `TransferDelayed`, is cancelled or is killed leaves what it has beside the target, and the
@@ -37,6 +45,7 @@ async def get(url: str, target: Path, settings: Settings, *, token: str = "", ma
         settings: `[transfer]`.
         token: bearer token for this URL.
         max_bytes: less than the settings allow.
+        delayed: told why the first try has failed, if it is not the last one.
 
     Raises:
         TransferDelayed: it could not be had until `transfer.deadline`.
@@ -57,7 +66,7 @@ async def get(url: str, target: Path, settings: Settings, *, token: str = "", ma
             spoilt = True
             raise
 
-    await _insist(once, location, settings)
+    await _insist(once, location, settings, delayed)
     log.info("file fetched", url=location.shown, target=str(target))
 
 
@@ -125,7 +134,12 @@ def _sendable(source: Path, limit: int) -> Path:
     return source.absolute()
 
 
-async def _insist(once: Callable[[], Awaitable[None]], location: Location, settings: Settings) -> None:
+async def _insist(
+    once: Callable[[], Awaitable[None]],
+    location: Location,
+    settings: Settings,
+    delayed: Callable[[str], object] = lambda _: None,
+) -> None:
     """Call until it works, or time is up; errors name the URL."""
 
     async def within_time() -> None:
@@ -139,6 +153,8 @@ async def _insist(once: Callable[[], Awaitable[None]], location: Location, setti
         error = state.outcome and state.outcome.exception()
         seconds = max(retry.AWAY(state), error.after if isinstance(error, TransferDelayed) else 0.0)
         log.info("transfer delayed", url=location.shown, reason=str(error), retry_seconds=round(seconds, 1))
+        if state.attempt_number == 1:
+            delayed(f"{location.shown}: {error}")
         return seconds
 
     insistent = tenacity.AsyncRetrying(
