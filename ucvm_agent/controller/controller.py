@@ -155,7 +155,8 @@ async def open_controller(settings: Settings) -> AsyncIterator[Controller]:
     xmpp = settings.xmpp.model_copy(update={"jid": f"{account}/{settings.name}"})
     connection = Connection(xmpp, settings.name)
     ledger = make_ledger(settings)
-    with lock.hold(settings.state_dir), closing(Store(settings.state_dir / LETTERS, boot_id="")) as store:
+    alone = lock.hold(settings.state_dir, "ucvm-controller", "each controller has a state_dir of its own")
+    with alone, closing(Store(settings.state_dir / LETTERS, boot_id="")) as store:
         await ledger.open()
         try:
             await _check_key(ledger, account, signer.public)

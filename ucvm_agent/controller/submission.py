@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+NAME_HINT = "up to 200 characters without / and line breaks; the first is no -"
 _NAME = re.compile(r"(?!-|\.{1,2}\Z|\.__)(?!.*###)[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """What an uploaded file may be called: ### separates names on the wire, and .__ begins those of the Chirp server."""
 
@@ -110,7 +111,7 @@ class Submissions:
         for each in uploaded:
             where = f"description.inputs: {each.name[:80]!r}"
             if not _NAME.fullmatch(each.name):
-                raise UsageError("no name for an uploaded file", where=where, hint="a plain one, without folder")
+                raise UsageError("no name for an uploaded file", where=where, hint=NAME_HINT)
             if not re.fullmatch("[0-9a-f]{64}", each.sha256):
                 raise UsageError("has neither URL nor SHA-256", where=where)
             if not await asyncio.to_thread(self._files.keep_input, each.sha256):

@@ -15,13 +15,20 @@ from ucvm_agent.errors import StoreBusy, StoreError
 
 FILE_NAME = "lock"
 
+HINT = "see `ucvm-agent status`; SIGHUP makes the daemon contextualize again"
+"""For who finds an agent at work."""
+
 WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 """The `struct flock` of fcntl(2) that stands for a write lock on all of a file."""
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, program: str = "ucvm-agent", hint: str = HINT) -> Iterator[None]:
     """Hold the lock of the state in `folder` (made 0700); it ends with the process, however that ends.
+
+    Arguments:
+        program: who works here.
+        hint: what to do if another one does already.
 
     Raises:
         StoreBusy: another agent holds it; StoreError: it cannot be made.
@@ -34,25 +41,21 @@ def hold(folder: Path) -> Iterator[None]:
         hint = "run as root" if os.geteuid() != 0 else "state_dir in the settings says where it is"
         raise StoreError(f"cannot be made: {error.strerror}", where=str(path), hint=hint) from error
     try:
-        _lock(descriptor, folder)
+        _lock(descriptor, folder, StoreBusy(f"another {program} is at work here", where=str(folder), hint=hint))
         os.ftruncate(descriptor, 0)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def _lock(descriptor: int, folder: Path, busy: StoreBusy) -> None:
     try:
         # One of the open file, not of the process: nothing else that closes the file in this process ends it.
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE_FILE)
     except OSError as error:
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise StoreError(f"cannot be locked: {error.strerror}", where=str(folder)) from error
-        raise StoreBusy(
-            "another ucvm-agent is at work here",
-            where=str(folder),
-            hint="see `ucvm-agent status`; SIGHUP makes the daemon contextualize again",
-        ) from error
+        raise busy from error
 
 
 def listen(folder: Path) -> None:

@@ -14,7 +14,7 @@ from tests.controller.web.site import Api, client, lonely_controller, operations
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.web.guard import Hosts
 from ucvm_agent.controller.web.site import open_site
-from ucvm_agent.errors import SettingsError
+from ucvm_agent.errors import SettingsError, StoreBusy
 
 
 async def test_everything_needs_a_token(api: Api) -> None:
@@ -24,6 +24,7 @@ async def test_everything_needs_a_token(api: Api) -> None:
             answer = await api.ask(method, path.replace("{", "").replace("}", ""), token=token)
             assert answer.status == 401
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            assert method == "HEAD" or "Authorization: Bearer" in answer.json["hint"]
     for path in ("/", "/app.js", "/style.css", "/healthz"):
         assert (await api.ask("GET", path, token="")).status == 200
 
@@ -63,7 +64,10 @@ async def test_a_token_that_is_none_is_refused(tmp_path: Path, content: str) -> 
 async def test_a_page_elsewhere_cannot_use_the_site(api: Api, host: str, status: int) -> None:
     """Whatever name it has made lead here (DNS rebinding)."""
     assert (await api.ask("GET", "/api/v1/summary", headers={"Host": host})).status == status
-    assert (await api.ask("GET", "/", headers={"Host": host})).status == status
+    page = await api.ask("GET", "/", headers={"Host": host})
+    assert page.status == status
+    if status == 421:
+        assert "http.public_url" in page.json["hint"]  # whoever has put a proxy before it has to know
 
 
 async def test_every_answer_forbids_scripts_of_others(api: Api) -> None:
@@ -93,6 +97,14 @@ async def test_an_address_that_is_none_is_refused(tmp_path: Path, listen: str) -
         with pytest.raises(SettingsError, match=r"127\.0\.0\.1:8480"):
             async with open_site(manager):
                 pass
+
+
+async def test_a_second_controller_in_one_folder_is_told_what_it_is(tmp_path: Path, api: Api) -> None:
+    """Not an agent."""
+    (tmp_path / "chirp").rmdir()
+    with pytest.raises(StoreBusy, match="another ucvm-controller is at work here"):
+        async with lonely_controller(tmp_path):
+            pass
 
 
 async def test_an_address_that_is_taken_is_told(api: Api, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +40,12 @@ STATUSES: tuple[tuple[type[UcvmError], HTTPStatus], ...] = (
     (DeliveryError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 """How each error is told; the first that fits."""
+
+HINTS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "send `Authorization: Bearer TOKEN`, with what the file http.token_file holds",
+    HTTPStatus.MISDIRECTED_REQUEST: "if it was meant for this controller, set http.public_url to the address in use",
+}
+"""What to do about what the web server itself tells."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -128,7 +135,8 @@ def only_for(hosts: Hosts) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.headers.get("Host", "") not in hosts:
-            log.warning("a request for another site was refused", peer=request.remote)
+            hint = HINTS[HTTPStatus.MISDIRECTED_REQUEST]
+            log.warning("a request for another site was refused", peer=request.remote, hint=hint)
             raise web.HTTPMisdirectedRequest(reason="this is another site")
         return await handler(request)
 
@@ -143,7 +151,8 @@ async def tell_errors(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        return _told(error.status, Problem(error=error.reason), error.headers)
+        hint = HINTS.get(error.status, "")
+        return _told(error.status, Problem(error=error.reason, hint=hint), error.headers)
     except UcvmError as error:
         status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
         if status is None:

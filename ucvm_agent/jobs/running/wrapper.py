@@ -58,7 +58,7 @@ def _package_program() -> tuple[str, ...]:
         if path := shutil.which(name, path=PROGRAM_PATH):
             return (path, *arguments)
     names = " nor ".join(name for name, *_ in PACKAGE_PROGRAMS)
-    raise JobError(f"the job needs packages, and this machine has neither {names}", where=PROGRAM_PATH)
+    raise JobError(f"the job needs packages, and this machine has neither {names}", hint=f"in {PROGRAM_PATH}")
 
 
 async def _setup(program: tuple[str, ...], package: str, account: Account) -> bytes:
