@@ -86,7 +86,8 @@ def _add_remote(commands: Any, everywhere: argparse.ArgumentParser) -> None:
 
 def _describe_submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("program", metavar="COMMAND", help="a program here, by URL, or among the inputs")
-    submit.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER)
+    words = "all that follows, options as well: those of submit come before COMMAND"
+    submit.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=words)
     submit.add_argument("--input", metavar="FILE|URL", action="append", help="an input file; again for more")
     submit.add_argument("--package", metavar="NAME", action="append", help="VO_NAME@PACKAGE::VERSION; again for more")
     submit.add_argument("--env", metavar="NAME=VALUE", action="append", help="for its environment; again for more")

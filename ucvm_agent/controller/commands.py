@@ -24,7 +24,7 @@ from ucvm_agent.controller.settings import Settings
 from ucvm_agent.controller.submitting import submit
 from ucvm_agent.controller.tables import Screen
 from ucvm_agent.controller.web.bodies import Cancellation, Draining, Entries, JobPage, Machines, Overview, Plan, Pushed
-from ucvm_agent.errors import UsageError
+from ucvm_agent.errors import UsageError, UserDataError
 
 PAGE = 500
 """Jobs that are asked for at once."""
@@ -148,14 +148,15 @@ async def push(client: Client, arguments: argparse.Namespace) -> int:
     path = f"vms/{segment(machine.machine_id)}"
     if "dry_run" not in arguments:
         pushed = await client.post(f"{path}/push", Pushed)
-        _tell(arguments, pushed, f"{machine.host or machine.machine_id} is told of its context")
+        condition = "which it takes if it is newer than its own, and that is from a controller, too"
+        _tell(arguments, pushed, f"{machine.host or machine.machine_id} is told of its context, {condition}")
         return 0
     plan = await client.post(f"{path}/rehearse", Plan)
     if "json" in arguments:
         print(json.dumps(plan.plan, indent=2, ensure_ascii=False))
     else:
         _print(tables.plan_lines(plan.plan))
-    return 0
+    return UserDataError.exit_code if tables.has_errors(plan.plan) else 0
 
 
 async def forget(client: Client, arguments: argparse.Namespace) -> int:

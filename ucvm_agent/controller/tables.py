@@ -225,6 +225,14 @@ class _Plan(BaseModel):
     actions: list[_Action]
 
 
+def has_errors(plan: object) -> bool:
+    """Whether a VM has found errors in a context; False for a plan of another form, which does not tell."""
+    try:
+        return any(problem.severity == "error" for problem in _Plan.model_validate(plan).problems)
+    except ValidationError:
+        return False
+
+
 def plan_lines(plan: object) -> Iterator[str]:
     """Yield the lines of a plan that a VM has made; of another version's, which has another form, its JSON."""
     try:

@@ -100,8 +100,9 @@ async def test_a_context_is_pushed_if_there_is_one(site: Site, context_folder: P
     assert not offer.rehearsal
 
 
-async def test_a_plan_is_shown(site: Site, context_folder: Path) -> None:
-    """As the VM has made it."""
+@pytest.mark.parametrize(("severity", "code"), [("warning", 0), ("error", 3)])
+async def test_a_plan_is_shown(site: Site, context_folder: Path, severity: str, code: int) -> None:
+    """As the VM has made it; the exit code is that of a dry run on the VM."""
     (context_folder / "default.context").write_text("#!/bin/sh\n")
     asked = asyncio.create_task(site.shell("push", "m1", "--dry-run"))
     while True:  # the new file may have been noticed, and told, before
@@ -110,8 +111,9 @@ async def test_a_plan_is_shown(site: Site, context_folder: Path) -> None:
         assert isinstance(offer, Offer)
         if offer.rehearsal:
             break
-    for content in context.plan(offer, json.dumps(PLAN), ""):
+    for content in context.plan(offer, json.dumps(PLAN).replace("warning", severity), ""):
         site.agent.tell(envelope.sender, content, noack=True)
     shown = await asked
-    expected = ["warning: line 3: odd", "update  hostname: SetHostName vm7", "    -a", "    +vm7"]
+    assert shown.code == code
+    expected = [f"{severity}: line 3: odd", "update  hostname: SetHostName vm7", "    -a", "    +vm7"]
     assert shown.out.splitlines() == expected, shown.errors
