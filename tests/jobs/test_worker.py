@@ -233,6 +233,14 @@ async def test_an_input_that_does_not_come(our_site: Site) -> None:
     assert "an input of job job-1 is delayed: http://127.0.0.1:1/data.root: no connection" in note.message
 
 
+async def test_a_machine_that_cannot_run_a_job_says_that_it_pauses(our_site: Site) -> None:
+    """Else it looks ready beside a queue that waits for it."""
+    our_site.manager.queue.append(Task("job-1", "true", {"packages": "VO_X@nonsuch::1"}))
+    await our_site.daemon.start()
+    note = await our_site.controller.note()
+    assert note.message == "no job is asked for during 0.5 s, since job job-1 could not be run here"
+
+
 async def test_a_lost_job(site: Site) -> None:
     """Its supervisor was killed with it: the manager is told, and the slot takes the next job."""
     gate = site.make_gate()

@@ -162,7 +162,10 @@ class Slot:
             except (JobError, TransferError) as error:
                 if not isinstance(error, JobRefused):
                     # Here is something wrong: do not go through the whole queue like that.
-                    self._conversation.be_quiet(self._settings.retry_seconds)
+                    seconds = self._settings.retry_seconds
+                    self._conversation.be_quiet(seconds)
+                    why = f"since job {job.job_id} could not be run here"
+                    self._conversation.report(f"no job is asked for during {seconds:g} s, {why}")
                 self._progress.end(JobPhase.REFUSED, str(error))
                 return
             if not self._leaves_output(ending):
