@@ -61,6 +61,28 @@ def logged(daemon: Daemon, event: str) -> list[dict[str, object]]:
     return [line for line in lines if line["event"] == event and line["level"] != "debug"]
 
 
+async def test_a_lost_connection_shows_although_nothing_waits(
+    controller: Controller, daemon: Daemon, prosody: Prosody, tmp_path: Path
+) -> None:
+    """In `status`, which would say nothing of it before the next event; and no more when it is back."""
+    (tmp_path / "password").write_text("hunter2")
+    daemon.configure(controller, xmpp=account(prosody, tmp_path / "password"), **file_of(tmp_path))
+
+    async def status(*, lost: bool) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while ("nothing waiting (no XMPP connection: " in (await daemon.command("status"))[1]) is not lost:
+                pass
+
+    async with listen(prosody) as jm:
+        await daemon.start()
+        await hear_ready(jm, "")
+    await status(lost=False)
+    await prosody.kill()
+    await status(lost=True)
+    await prosody.start()
+    await status(lost=False)
+
+
 async def test_a_missing_password_is_the_reason_of_the_state(
     controller: Controller, daemon: Daemon, prosody: Prosody, tmp_path: Path
 ) -> None:

@@ -128,13 +128,15 @@ async def reach(
         *metered(settings, store, worker),
         *operated(connection, Operation(settings, store, worker, renewal), settings, verifier),
     )
+    names = [f"xmpp:{controller}" for controller in settings.xmpp.controllers]
+    trouble = Trouble(connection, store.events, names, changed)
     if not accounts:
-        return Counterparts(None, post, worker, attended, trouble=Trouble(connection, changed))
+        return Counterparts(None, post, worker, attended, trouble=trouble)
     card = await asyncio.to_thread(read_card, store.machine_id, store.instance_id)
     last = await asyncio.to_thread(store.last_context)
     newest = last.metadata.sequence if last else 0
     renewal.controllers = Controllers(connection, settings.xmpp, card, verifier, newest=newest)
-    return Counterparts(renewal.controllers, post, worker, attended, ticketing, Trouble(connection, changed))
+    return Counterparts(renewal.controllers, post, worker, attended, ticketing, trouble)
 
 
 def make_consumer(jobs: Jobs) -> Consumer | None:

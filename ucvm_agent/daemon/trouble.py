@@ -1,13 +1,17 @@
-"""What keeps the XMPP connection away until a person mends it: part of how the machine is."""
+"""What keeps the XMPP connection away: noted for `status`, and what only a person can mend as part of the state."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
+from ucvm_agent.errors import StoreError
+
 if TYPE_CHECKING:
+    from ucvm_agent.store.events import EventQueue
     from ucvm_agent.xmpp.client import Connection
 
 
@@ -15,11 +19,17 @@ class Trouble:
     """A `Listener` of the connection.
 
     Arguments:
+        events: knows how far each reporter is.
+        reporters: the names of those that use the connection.
         changed: called when `reason` is another one.
     """
 
-    def __init__(self, connection: Connection, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Connection, events: EventQueue, reporters: Sequence[str], changed: Callable[[], None]
+    ) -> None:
         self._connection = connection
+        self._events = events
+        self._reporters = reporters
         self._changed = changed
         self._news = asyncio.Event()
         connection.listen(self)
@@ -36,9 +46,17 @@ class Trouble:
         while True:
             await self._news.wait()
             self._news.clear()
+            await asyncio.to_thread(self._note)
             if self.reason != told:
                 told = self.reason
                 self._changed()
+
+    def _note(self) -> None:
+        """Write down whether controllers can be told: while nothing waits for them, nobody else would notice."""
+        error = "" if self._connection.connected else f"no XMPP connection: {self._connection.lost.reason}"
+        with suppress(StoreError):
+            for reporter in self._reporters:
+                self._events.undelivered(reporter, error)
 
     def session_started(self, *, resumed: bool) -> None:
         """Look anew."""
