@@ -27,7 +27,7 @@ from ucvm_agent.controller.web.bodies import Cancellation, Draining, Entries, Jo
 from ucvm_agent.errors import UsageError, UserDataError
 
 PAGE = 500
-"""Jobs that are asked for at once."""
+"""Jobs, or events, that are asked for at once."""
 
 LOOKS = ("submit", "jobs", "job", "vms", "vm")
 """Commands whose answers, or whose waiting, are misunderstood while the controller hears no VM."""
@@ -80,7 +80,9 @@ async def job(client: Client, arguments: argparse.Namespace) -> int:
     elif "json" in arguments:
         _print_json(found)
     else:
-        _print(tables.job_details(found))
+        machine = found.lease.machine_id if found.lease and found.status is JobStatus.RUNNING else ""
+        told = (await client.get("events", Entries, vm=machine, limit=PAGE)).events if machine else ()
+        _print(tables.job_details(found, told))
     return 0
 
 

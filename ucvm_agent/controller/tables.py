@@ -150,15 +150,22 @@ def details(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield from (f"{name:<12}{clean(value)}" for name, value in pairs if value)
 
 
-def job_details(job: Job) -> Iterator[str]:
-    """Yield what there is to say of a job."""
+def job_details(job: Job, events: Iterable[Entry] = ()) -> Iterator[str]:
+    """Yield what there is to say of a job.
+
+    Arguments:
+        events: the last ones of the VM that it runs on.
+    """
     told, result, lease = job.description, job.result, job.lease
+    phase, note = _progress(job.id, events)
+    needs_ours = job.status is JobStatus.WAITING and told.needs_ours
     yield from details(
         [
             ("job", job.id),
-            ("status", f"{job.status}, {ago(job.changed)}"),
+            ("status", f"{job.status}{phase and f' ({phase})'}, {ago(job.changed)}"),
+            ("note", note),
             ("reason" if job.ended else "before", job.reason),
-            ("waits for", "an agent of ours" if job.status is JobStatus.WAITING and told.needs_ours else ""),
+            ("waits for", "an agent of ours with a free slot" if needs_ours else ""),
             ("command", f"{told.command} {told.arguments}".strip()),
             ("inputs", " ".join(told.input_files)),
             ("packages", " ".join(told.packages)),
@@ -175,6 +182,17 @@ def job_details(job: Job) -> Iterator[str]:
             ("archive", result.checksum and f"sha256 {result.checksum}" if result else ""),
         ]
     )
+
+
+def _progress(job_id: str, events: Iterable[Entry]) -> tuple[str, str]:
+    """Return the phase in which a VM has a job, and what it has noted of it since."""
+    phase = note = ""
+    for body in (entry.event.body for entry in events):
+        if isinstance(body, JobChanged) and body.job_id == job_id:
+            phase, note = str(body.phase), ""
+        elif isinstance(body, Note) and f" job {job_id} " in body.message:
+            note = body.message
+    return phase, note
 
 
 def machine_details(machine: Machine) -> Iterator[str]:

@@ -24,7 +24,7 @@ from tests.controller.web.test_jobs import FETCHED, archive, finish, submit, tak
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.model import JobStatus, Result
 from ucvm_agent.controller.web.site import open_site
-from ucvm_agent.events import State, StateChanged
+from ucvm_agent.events import JobChanged, JobPhase, Note, State, StateChanged
 
 SCRIPT = "#!/bin/sh\necho hello\n"
 
@@ -211,7 +211,13 @@ async def test_jobs_and_vms_are_tables_that_fit(shell: Shell, api: Api, manager:
     await take(manager)
     run = await shell("jobs", "--status", "running")
     assert run.out.splitlines()[1].split() == ["running", "j", *_age(run.out), "vm1", "run.sh", "-n", "1"]
-    assert "before      no scratch disk" in (await shell("job", "j")).out
+    await present(manager, "m1", "wn01.example.org", JobChanged(job_id="j", slot=1, phase=JobPhase.INPUT))
+    await present(manager, "m1", "wn01.example.org", Note(message="an input of job j is delayed: http://x/y: away"))
+    await present(manager, "m1", "wn01.example.org", Note(message="an input of job jj is delayed"))
+    lines = (await shell("job", "j")).out.splitlines()
+    assert "before      no scratch disk" in lines
+    assert lines[1].startswith("status      running (input), ")
+    assert "note        an input of job j is delayed: http://x/y: away" in lines
 
 
 async def test_a_controller_that_hears_nobody_is_not_shown_as_if_all_were_well(shell: Shell, api: Api) -> None:
