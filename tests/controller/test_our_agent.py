@@ -16,6 +16,7 @@ from tests.controller.conftest import Make
 from tests.controller.ledger.test_ledger import NOW
 from tests.controller.peer import Peer, peer
 from tests.servers.prosody import Prosody
+from tests.servers.redis import RedisServer
 from ucvm_agent.controller import fleet
 from ucvm_agent.controller.controller import Controller
 from ucvm_agent.controller.feed import Change
@@ -299,6 +300,25 @@ async def test_a_controller_without_memory_sees_machines_that_only_ask_for_jobs(
                     while not isinstance(change := await anext(changes), Machine) or not change.online:
                         pass
                 assert change.jid == agent.connection.jid
+
+
+async def test_who_has_gone_is_found_out_although_the_ledger_was_away(
+    prosody: Prosody, run_controller: Make, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a whole site comes back from a power cut, without one of its machines."""
+    monkeypatch.setattr(fleet, "SETTLING_SECONDS", 0.5)
+    async with peer(prosody, "agent1") as agent, run_controller(redis=redis_server.url) as controller:
+        with controller.feed.subscribe() as changes:
+            agent.connection.send(event_message(event("m1", State.DEGRADED), prosody.jid("jm"), receipt=False))
+            await _machine(changes, online=True)
+    async with run_controller(redis=redis_server.url) as controller:
+        with capture_logs() as logs, controller.feed.subscribe() as changes:
+            await redis_server.kill()
+            async with asyncio.timeout(20):
+                while "machines cannot be looked at" not in [entry["event"] for entry in logs]:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            await redis_server.start()
+            await _machine(changes, online=False)
 
 
 async def test_an_account_cannot_report_for_the_machine_of_another(prosody: Prosody, run_controller: Make) -> None:

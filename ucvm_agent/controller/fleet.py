@@ -124,6 +124,8 @@ class Fleet:
                         await self._see(machine.machine_id, machine.jid, online=not machine.online)
             except LedgerError as error:
                 log.warning("machines cannot be looked at", reason=str(error))
+                await asyncio.sleep(SETTLING_SECONDS)
+                self._session.set()
 
     async def _know(self) -> Sequence[Machine]:
         """Return all machines, whose presence counts from now on: also those that others of us have met."""
