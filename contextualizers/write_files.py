@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
@@ -22,6 +23,7 @@ from ucvm_agent.contextualize.base import (
     Problem,
     Reads,
     SecretReference,
+    Severity,
     System,
     is_reference,
     remark,
@@ -177,12 +179,14 @@ class WriteFiles(Contextualizer[WriteFilesOptions]):
                 if given.path not in own:
                     # Nobody says who may read it, and it may be a key.
                     yield WriteFile(path=given.path, content=given.content, mode=0o600)
+        left_out = {file.origin for file, _ in _clashes(options.files)}
         for file in options.files:
-            if file.is_known and file.defer is self.deferred:
+            if file.is_known and file.defer is self.deferred and file.origin not in left_out:
                 yield _write(file)
 
     def remarks(self, options: WriteFilesOptions, context: Context, system: System) -> Iterable[Problem]:
-        """Warn of what is left out, and of numbers that YAML may have changed."""
+        """Warn of what is left out, of files in each other's way, and of numbers that YAML may have changed."""
+        yield from _in_the_way(options.files, context)
         for file in options.files:
             if not file.is_known:
                 hint = "write the content here, refer to ssm:, secretsmanager: or s3:, or fetch it in runcmd"
@@ -202,6 +206,33 @@ class WriteFilesDeferred(WriteFiles):
     after = ("*",)
     before = ("scripts",)
     deferred = True
+
+
+def _clashes(files: Iterable[File]) -> Iterator[tuple[File, File]]:
+    """Yield each file that cannot be written beside an earlier one, and that one: one is to be above the other."""
+    files_at: dict[str, File] = {}
+    folders_for: dict[str, File] = {}
+    for file in files:
+        above = [str(folder) for folder in PurePosixPath(file.path).parents]
+        other = folders_for.get(file.path) or next((files_at[path] for path in above if path in files_at), None)
+        if other is not None:
+            yield file, other
+        elif file.is_known:
+            files_at[file.path] = file
+            folders_for |= dict.fromkeys(above, file)
+
+
+def _in_the_way(files: Iterable[File], context: Context) -> Iterator[Problem]:
+    for file, other in _clashes(files):
+        what = "is a file" if file.path.startswith(other.path) else "is beneath it"
+        message = f"{other.path} {what}, by line {context.place(other.origin).line}"
+        yield remark(context, (*file.origin, "path"), message, "choose another path for one of them", Severity.ERROR)
+    written: dict[str, File] = {}
+    for file in files:
+        if file.path in written and not file.append:
+            message = f"is written again; line {context.place(written[file.path].origin).line} has no effect"
+            yield remark(context, (*file.origin, "path"), message, "write it once")
+        written[file.path] = file
 
 
 def _write(file: File) -> Action:

@@ -18,6 +18,8 @@ from ucvm_agent.contextualize.actions.base import Action, Change, Effect, Resour
 from ucvm_agent.contextualize.actions.blocks import put_block
 from ucvm_agent.contextualize.actions.extract import ExtractArchive
 from ucvm_agent.contextualize.actions.files import MakeDirectory, MakeLink, WriteFile
+from ucvm_agent.contextualize.actions.secret import SecretReference
+from ucvm_agent.contextualize.actions.secret_files import WriteSecretFile
 from ucvm_agent.contextualize.system import System
 from ucvm_agent.contextualize.target import Target
 from ucvm_agent.errors import ActionError
@@ -199,11 +201,16 @@ def test_what_is_in_the_way_is_told_before_and_refused_then(tmp_path: Path) -> N
         MakeDirectory(path="/file"),
         MakeLink(path="/file", to="x"),
         ExtractArchive(path="/file", content=b""),
+        WriteFile(path="/file/below", content=b""),
+        MakeDirectory(path="/file/far/below"),
+        MakeLink(path="/file/below", to="x"),
     ]
     for action in wrong:
         assert "would be refused" in action.preview(system).summary
         with pytest.raises(ActionError):
             asyncio.run(action.apply(target))
+    secret = WriteSecretFile(path="/file/below", source=SecretReference("ssm:x"))
+    assert secret.preview(system) == Change(Effect.UPDATE, "would be refused: /file is a file")
 
 
 @pytest.mark.parametrize("path", ["", "motd", "/etc/../motd", "/", "/a\0"])

@@ -111,6 +111,31 @@ def test_a_wrong_file_is_left_out_and_the_others_are_written(system: System) -> 
     ]
 
 
+def test_files_that_are_in_each_other_s_way(system: System) -> None:
+    """One beneath another cannot be written; of two at one path the later counts, unless it is appended."""
+    answer = ask(
+        WriteFiles(),
+        """
+        #cloud-config
+        write_files:
+          - {path: /a, content: x}
+          - {path: /a/b/c, content: x}
+          - {path: /d, content: x}
+          - {path: /d, content: y, append: true}
+          - {path: /d, content: z}
+          - {path: /e/f, content: x}
+          - {path: /e, content: x}
+        """,
+        system,
+    )
+    assert [action.target for action in answer.actions] == ["/a", "/d", "/d", "/d", "/e/f"]
+    assert answer.texts == [
+        "error 4: write_files[2].path: /a is a file, by line 3",
+        "warning 7: write_files[5].path: is written again; line 6 has no effect",
+        "error 9: write_files[7].path: /e/f is beneath it, by line 8",
+    ]
+
+
 def test_a_bomb_is_refused_before_it_bursts() -> None:
     """No more than the bound is ever unpacked."""
     bomb = b64encode(gzip.compress(bytes(4 * MAX_SIZE), mtime=0)).decode()

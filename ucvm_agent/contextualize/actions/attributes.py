@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ucvm_agent.contextualize.actions.base import Change, Effect, Resource
 from ucvm_agent.errors import ActionError, UnsafePath
 from ucvm_agent.files.resolve import split
+from ucvm_agent.files.rootfs import Kind
 
 if TYPE_CHECKING:
     from ucvm_agent.contextualize.system import System
@@ -85,6 +86,17 @@ def describe_attributes(mode: int, owner: str, group: str) -> str:
 def obstacle(there: Status) -> Change:
     """Return the preview of an action that will fail, since something else is where it wants to write."""
     return Change(Effect.UPDATE, f"would be refused: a {there.kind} is there")
+
+
+def obstacle_above(system: System, path: str) -> Change | None:
+    """Return the preview of an action whose path leads through what is no directory; None if none is in the way."""
+    steps = split(path)
+    for count in range(len(steps) - 1, 0, -1):
+        above = "/" + "/".join(steps[:count])
+        if there := system.status(above):
+            directory = there.kind is Kind.DIRECTORY
+            return None if directory else Change(Effect.UPDATE, f"would be refused: {above} is a {there.kind}")
+    return None
 
 
 def _uid(system: System, owner: str) -> int | None:

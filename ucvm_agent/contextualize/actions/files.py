@@ -16,6 +16,7 @@ from ucvm_agent.contextualize.actions.attributes import (
     describe_attributes,
     numbers,
     obstacle,
+    obstacle_above,
 )
 from ucvm_agent.contextualize.actions.base import ALREADY_SO, Change, Effect
 from ucvm_agent.contextualize.actions.blocks import put_block
@@ -68,6 +69,8 @@ class WriteFile(OwnedPath):
     def preview(self, system: System) -> Change:
         """See `Action.preview`: a unified diff against the file that is there."""
         there = system.status(self.path)
+        if there is None and (above := obstacle_above(system, self.path)):
+            return above
         if there is not None and there.kind is not Kind.FILE:
             return obstacle(there)
         if there is not None and there.size > MAX_READ:
@@ -132,7 +135,8 @@ class MakeDirectory(OwnedPath):
         """See `Action.preview`."""
         there = system.status(self.path)
         if there is None:
-            return Change(Effect.CREATE, f"new directory, {describe_attributes(self.mode, self.owner, self.group)}")
+            summary = f"new directory, {describe_attributes(self.mode, self.owner, self.group)}"
+            return obstacle_above(system, self.path) or Change(Effect.CREATE, summary)
         if there.kind is not Kind.DIRECTORY:
             return obstacle(there)
         attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
@@ -171,7 +175,7 @@ class MakeLink(PathAction):
         """See `Action.preview`."""
         there = system.status(self.path, follow=False)
         if there is None:
-            return Change(Effect.CREATE, f"new link to {self.to}")
+            return obstacle_above(system, self.path) or Change(Effect.CREATE, f"new link to {self.to}")
         if there.kind is Kind.FILE and self.replace_file:
             return Change(Effect.UPDATE, f"file of {there.size} bytes becomes link to {self.to}")
         if there.kind is not Kind.LINK:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ucvm_agent.contextualize.actions.attributes import attribute_difference, describe_attributes, obstacle
+from ucvm_agent.contextualize.actions.attributes import (
+    attribute_difference,
+    describe_attributes,
+    obstacle,
+    obstacle_above,
+)
 from ucvm_agent.contextualize.actions.base import Change, Effect
 from ucvm_agent.contextualize.actions.files import WriteFile
 from ucvm_agent.contextualize.actions.owned_path import OwnedPath
@@ -40,7 +45,8 @@ class WriteSecretFile(OwnedPath):
         there = system.status(self.path)
         if there is None:
             attributes = describe_attributes(self.mode, self.owner, self.group)
-            return Change(Effect.CREATE, f"new file from {self.source}, {attributes}")
+            summary = f"new file from {self.source}, {attributes}"
+            return obstacle_above(system, self.path) or Change(Effect.CREATE, summary)
         if there.kind is not Kind.FILE:
             return obstacle(there)
         attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
