@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, SecretStr
@@ -90,6 +91,7 @@ class Users(Contextualizer[UsersOptions]):
         """Warn of passwords that do not work as they look, and of keys of users without effect."""
         for user in (*(options.users or ()), *([options.user] if options.user else [])):
             yield from _user_remarks(user, context)
+        yield from _contradictions(options, context, system)
         yield from _password_remarks(options, context, system)
         yield from _cernvm_remarks(options, context)
 
@@ -105,9 +107,23 @@ def _accounts(options: UsersOptions, system: System) -> dict[str, Account]:
         users[first.name] = first.model_copy(update={"groups": (*first.groups, *groups)})
     if default := options.default_user(system, made):
         users[default.name] = default
-    users |= {user.name: user for user in options.users or () if user.name != "default"}
+    refused = {user.origin for user, _ in _uids_taken(options)}
+    users |= {user.name: user for user in _named(options) if user.origin not in refused}
     passwords = _passwords(options, system)
     return {name: Account(user, passwords.get(name)) for name, user in users.items()}
+
+
+def _named(options: UsersOptions) -> Iterator[User]:
+    """Yield the users of cloud-config that have a name of their own, as they are written."""
+    return (user for user in options.users or () if user.name != "default")
+
+
+def _uids_taken(options: UsersOptions) -> Iterator[tuple[User, User]]:
+    """Yield each user whose uid another one of the same context has, and the one that counts."""
+    owners: dict[int, User] = {}
+    for user in {user.name: user for user in _named(options)}.values():
+        if user.uid is not None and (owner := owners.setdefault(user.uid, user)) is not user:
+            yield user, owner
 
 
 def _made(options: UsersOptions) -> Iterator[str]:
@@ -207,6 +223,26 @@ def _user_remarks(user: User, context: Context) -> Iterator[Problem]:
     if user.password and user.lock_passwd:
         message = f"the password of {user.name} is set but locked, since lock_passwd is true by default"
         yield remark(context, user.origin, message, "write lock_passwd: false")
+    if user.expiredate and user.expiredate < datetime.now(UTC).date().isoformat():
+        message = f"is past: nobody can log in as {user.name}"
+        yield remark(context, (*user.origin, "expiredate"), message, "write a day to come, or leave it out")
+
+
+def _contradictions(options: UsersOptions, context: Context, system: System) -> Iterator[Problem]:
+    """Tell which users are written twice, or have a uid that they cannot get."""
+    written: dict[str, User] = {}
+    for user in _named(options):
+        if earlier := written.get(user.name):
+            message = f"{user.name} is written again; line {context.place(earlier.origin).line} has no effect"
+            yield remark(context, (*user.origin, "name"), message, "write all of a user in one place")
+        written[user.name] = user
+        there = system.user(user.name)
+        if there and user.uid not in (None, there.uid):
+            message = f"has no effect: {user.name} is there, with the uid {there.uid}"
+            yield remark(context, (*user.origin, "uid"), message, "leave it out, or use usermod in runcmd")
+    for user, owner in _uids_taken(options):
+        message = f"{user.uid} is the uid of {owner.name}, by line {context.place(owner.origin).line}"
+        yield remark(context, (*user.origin, "uid"), message, "choose another uid, or none", Severity.ERROR)
 
 
 def _password_remarks(options: UsersOptions, context: Context, system: System) -> Iterator[Problem]:

@@ -256,6 +256,30 @@ def test_mistakes_have_the_place_of_the_user_and_leave_the_others(system: System
     ]
 
 
+def test_users_that_contradict_each_other_or_the_system(system: System) -> None:
+    """What would fail, or silently be otherwise than it is written, has its line."""
+    answer = ask(
+        Users(),
+        """
+        #cloud-config
+        users:
+          - {name: alice, uid: 2000}
+          - {name: bob, uid: 2000}
+          - {name: alice, uid: 2001}
+          - {name: eve, uid: 2000, expiredate: 2012-09-01}
+          - {name: root, uid: 7}
+        """,
+        system,
+    )
+    assert [action.target for action in answer.actions] == ["alice", "bob", "root"]
+    assert answer.texts == [
+        "warning 5: users[3].name: alice is written again; line 3 has no effect",
+        "error 6: users[4].uid: 2000 is the uid of bob, by line 4",
+        "warning 6: users[4].expiredate: is past: nobody can log in as eve",
+        "warning 7: users[5].uid: has no effect: root is there, with the uid 0",
+    ]
+
+
 @pytest.mark.parametrize(
     "wrong", ["uid: 65535", "uid: -1", "expiredate: 2030-02-31", "gecos: 'a:b'", "groups: 'a b'", "primary_group: '7'"]
 )
