@@ -111,7 +111,9 @@ def test_a_reference_is_no_password(text: str) -> None:
         assert read_secret(text) == SecretReference(text)
 
 
-@pytest.mark.parametrize("text", ["ssm:", "ssm:a b", "ssm:/x#y", "secretsmanager:#key", "s3:bucket", "s3://bucket"])
+@pytest.mark.parametrize(
+    "text", ["ssm:", "ssm:a b", "ssm:/x#y", "secretsmanager:#key", "s3:bucket", "s3://bucket", "secretmanager:x"]
+)
 def test_what_looks_like_a_reference_is_never_used_as_a_password(text: str) -> None:
     """It would be one that everybody can read in the user-data."""
     with pytest.raises(ValueError, match="no reference"):

@@ -22,7 +22,8 @@ SECRET = re.compile(
 )
 OBJECT = re.compile(r"s3://[\w:.-]+/[^\s?#]+(?:\?versionId=[^\s&#]+)?", re.ASCII)
 
-_BEGINNINGS = ("ssm:", "secretsmanager:", "s3:")
+_BEGINNINGS = ("ssm:", "secretsmanager:", "s3:", "secretmanager:", "secrets-manager:", "secret-manager:")
+"""What is meant as a reference; the last ones are mistakes, which would be passwords otherwise."""
 _EXPECTED = "expected ssm:NAME, secretsmanager:NAME#KEY or s3://BUCKET/KEY"
 
 
