@@ -42,6 +42,22 @@ def test_an_interpreter_that_is_not_there(system: System) -> None:
     found = notes("#!/usr/bin/pyhton -u\n", system)
     assert found == ["1: user-data: its interpreter /usr/bin/pyhton does not exist here"]
     assert notes("#!/bin/sh\n", system) == []
+    assert notes("#!sh\n", system) == ["1: user-data: its interpreter sh does not exist here"]
+
+
+def test_a_login_shell_that_is_not_there(system: System) -> None:
+    """Nobody can log in with it; `nologin` is to let nobody in, and may be missing."""
+    text = """
+        #cloud-config
+        users:
+        - {name: alice, shell: /bin/zsh}
+        - {name: bob, shell: /bin/sh}
+        - {name: eve, shell: /usr/sbin/nologin}
+        - {name: ann, shell: /opt/shell}
+        write_files:
+        - {path: /opt/shell, content: x, permissions: "0755"}
+    """
+    assert notes(text, system) == ["3: alice: the shell /bin/zsh does not exist here"]
 
 
 FILE_OF_NOBODY = """
