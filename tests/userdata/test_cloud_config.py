@@ -86,6 +86,26 @@ def test_errors_say_where(read: Decode, text: str, line: int, column: int, words
     assert (problem.place.line, problem.place.column) == (line, column)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a:\n- *b\n", "put quotes around a value that begins with *"),
+        ("a: *.txt\n", "put quotes around a value that begins with *"),
+        ("a: @b\n", "put quotes around a value that begins with @"),
+        ("a: %b\n", "put quotes around a value that begins with %"),
+        ("a: b: c\n", "put quotes around a value with a colon and a blank in it"),
+        ("a:b\nc: d\n", "write a blank after the colon of the line before"),
+        ("a:\u00a0b\nc: d\n", "line 2 has a blank that is none for YAML (U+00A0): write it again"),
+        ("a:\n\t- b\n", "indent with blanks, not with tabs"),
+        ("a: [b\nc: d\n", "look at the indentation and the quotes of this line and the one before"),
+    ],
+)
+def test_common_mistakes_have_a_hint_of_their_own(read: Decode, text: str, hint: str) -> None:
+    """What YAML's own words do not tell somebody who seldom writes it."""
+    (problem,) = read(f"#cloud-config\n{text}").problems
+    assert problem.hint == hint
+
+
 def test_a_key_that_comes_again_is_a_warning(read: Decode) -> None:
     """The last one wins."""
     context = read("#cloud-config\na: 1\nb: 2\na: 3\n")

@@ -28,6 +28,9 @@ MAX_NESTING = 64
 _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TWO_COLONS = re.compile(r"[^:]*: .*:( |$)")
+_NO_BLANK = re.compile(r"[ -]*[\w-]+:\S")
+_SIGN = re.compile(r"[ \[{,]?([*&@%`])")
 _TREE_TAGS = {f"{_TAG}{name}" for name in ("map", "seq", "set", "omap", "pairs")}
 _SCALARS = yaml.constructor.SafeConstructor()
 
@@ -125,9 +128,21 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
 
 
 def _hint(text: str, place: Place, document: _Document) -> str:
-    line = text[document.starts[place.line - document.first_line] :].partition("\n")[0]
+    """Return what to write instead, as far as the lines around tell which of the common mistakes it is."""
+    number = place.line - document.first_line
+    before, line = ["", *text.split("\n")][number : number + 2]
+    first = line[place.column - 1 : place.column]
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "indent with blanks, not with tabs"
+    for offset, each in ((0, line), (-1, before)):
+        if "\N{NO-BREAK SPACE}" in each:
+            return f"line {place.line + offset} has a blank that is none for YAML (U+00A0): write it again"
+    if (sign := _SIGN.match(line, max(place.column - 2, 0))) is not None:
+        return f"put quotes around a value that begins with {sign[1]}"
+    if first == ":" and _TWO_COLONS.match(line):
+        return "put quotes around a value with a colon and a blank in it"
+    if first == ":" and _NO_BLANK.match(before):
+        return "write a blank after the colon of the line before"
     return "look at the indentation and the quotes of this line and the one before"
 
 
