@@ -61,6 +61,24 @@ def test_three_mistakes_are_shown_with_their_lines(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
+def test_what_cannot_be_included_is_told_once(tmp_path: Path) -> None:
+    """As a problem with its line, and not in the log as well."""
+    context = tmp_path / "context"
+    context.write_text("#include\nfile:///nowhere/context\n")
+    for words in (["--dry-run"], ["apply"]):
+        result = run(*words, "--root", tmp_path, "--user-data", context)
+        assert "user-data:2:1: error: file:///nowhere/context cannot be included" in result.stdout
+        assert (result.returncode, result.stderr) == (3, "")
+
+
+def test_a_terminal_that_does_not_know_a_character(tmp_path: Path) -> None:
+    """The plan is shown nevertheless."""
+    text = "#cloud-config\nhostname: “x”\n".encode()
+    result = run("--dry-run", "--root", tmp_path, "--user-data", "-", given=text, PYTHONIOENCODING="latin-1")
+    assert "hostname: \\u201cx\\u201d" in result.stdout
+    assert (result.returncode, result.stderr) == (3, "")
+
+
 def test_json_is_for_programs(tmp_path: Path) -> None:
     """The JSON form has the documented keys, and the problems their lines."""
     result = run("--dry-run", "--format", "json", "--root", tmp_path, "--user-data", "-", given=MISTAKES.encode())

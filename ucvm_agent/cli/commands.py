@@ -50,6 +50,7 @@ def dry_run(arguments: argparse.Namespace) -> int:
     from ucvm_agent.stages.preparation import prepare
 
     settings = read_settings(arguments)
+    _leave_to_the_plan(settings, arguments)
     local = "local" in arguments
     found = asyncio.run(_discovered(settings, local=local))
     if found is None:
@@ -65,8 +66,6 @@ def apply(arguments: argparse.Namespace) -> int:
 
     With --local the rest is the daemon's; where nothing can be told without a network, nothing is done and said.
     """
-    import logging
-
     from ucvm_agent.events import State
     from ucvm_agent.stages.application import carry_out
     from ucvm_agent.stages.place import boot_id, state_file
@@ -75,9 +74,7 @@ def apply(arguments: argparse.Namespace) -> int:
     from ucvm_agent.store.store import Store
 
     settings = read_settings(arguments)
-    if settings.log.file is None and "log_level" not in arguments:
-        # What fails is printed with the plan.
-        logging.getLogger("ucvm_agent.contextualize.apply").setLevel(logging.ERROR)
+    _leave_to_the_plan(settings, arguments)
     path = state_file(settings)
     local = "local" in arguments
     with lock.hold(path.parent), closing(Store(path, boot_id())) as store, asyncio.Runner() as runner:
@@ -166,6 +163,15 @@ def pair(arguments: argparse.Namespace) -> int:
     else:
         print(pairing.run(settings, getattr(arguments, "pin", None), from_stdin="secret_stdin" in arguments))
     return 0
+
+
+def _leave_to_the_plan(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Keep out of the log on the terminal what is printed with the plan."""
+    import logging
+
+    if settings.log.file is None and "log_level" not in arguments:
+        for name in ("contextualize.apply", "include.gathering"):
+            logging.getLogger(f"ucvm_agent.{name}").setLevel(logging.ERROR)
 
 
 async def _discovered(settings: Settings, store: Store | None = None, *, local: bool = False) -> Found | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ def exit_code(program: str, command: Callable[[], int]) -> int:
     Arguments:
         program: its name, before what is told.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what is shown may hold any character, a terminal may not
     try:
         code = command()
         sys.stdout.flush()
