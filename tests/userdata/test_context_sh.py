@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,24 @@ def test_keys_and_host_name_are_the_instances() -> None:
     context = read(text, Metadata(public_keys=(KEY,)))
     assert (context.metadata.public_keys, context.metadata.hostname) == ((KEY, OTHER_KEY), "told")
     assert read(text, Metadata(hostname="vm")).metadata.hostname == "vm"
+
+
+def test_a_context_file_of_cernvm_online_brings_its_key() -> None:
+    """There root's key is base64; elsewhere it is the key itself, or names a file."""
+    key = base64.b64encode(KEY.encode()).decode()
+    context = read(f'VM_CONTEXT_UUID=5f2a9c3e\nVM_CONTEXT_NAME="a b"\nEC2_USER_DATA={ENCODED}\nROOT_PUBKEY={key}\n')
+    assert context.metadata.public_keys == (KEY,)
+    assert context.problems == ()
+
+
+@pytest.mark.parametrize(
+    "line", ["SSH_PUBLIC_KEY='ssh-rsa AAAA'", "ROOT_PUBKEY=/mnt/id.pub", "VM_CONTEXT_UUID=5f2a9c3e ROOT_PUBKEY=%"]
+)
+def test_a_key_that_is_none_is_told(line: str) -> None:
+    """Without it, since it may be anything; who cannot log in should know why."""
+    context = read(f"EC2_USER_DATA={ENCODED}\n{line}\n")
+    name = re.findall(r"(\w+)=", line)[-1]
+    assert findings(context) == [(Severity.WARNING, 0, f"{name} holds no public key, and has no effect")]
 
 
 @pytest.mark.parametrize("line", ["B=$(reboot)", "B=`reboot`", "reboot", "B='open", "B=$A"])

@@ -14,7 +14,8 @@ from ucvm_agent.sources.claims import sound_addresses, sound_hostname, sound_ins
 KEY_FILE = "ROOT_PUBKEY"
 """The keys themselves, or, with HEPiX, the name of the file beside `context.sh` that holds them."""
 
-_KEYS = ("SSH_KEY", "SSH_PUBLIC_KEY", "PUBLIC_KEY", KEY_FILE)
+KEYS = ("SSH_KEY", "SSH_PUBLIC_KEY", "PUBLIC_KEY", KEY_FILE)
+"""The variables that may hold public keys."""
 _NAMES = ("SET_HOSTNAME", "HOSTNAME", "DNS_HOSTNAME", "PUBLIC_IP", "IP_PUBLIC", "ETH0_IP")
 _ADDRESSES = ("PUBLIC_IP", "IP_PUBLIC", *(f"ETH{n}_{kind}" for n in range(16) for kind in ("IP", "IP6")))
 
@@ -40,7 +41,7 @@ def read_metadata(variables: Mapping[str, str]) -> Metadata:
         instance_id=_instance_id(variables),
         # DNS_HOSTNAME may also be a question: whether to ask the DNS.
         hostname=next((name for name in hostnames if name and name.lower() not in ("yes", "no")), ""),
-        public_keys=sound_keys(line for name in _KEYS for line in variables.get(name, "").splitlines()),
+        public_keys=sound_keys(line for name in KEYS for line in variables.get(name, "").splitlines()),
         addresses=sound_addresses(variables[name] for name in _ADDRESSES if name in variables),
     )
 
