@@ -42,6 +42,21 @@ def test_scripts_can_be_templates() -> None:
     assert script.text == b"#!/bin/sh\necho worker-1 eu-1a\n"
 
 
+@pytest.mark.parametrize("line", ["## template:jinja", "##template: jinja", "## template : Jinja2 "])
+def test_the_first_line_is_understood_in_other_spellings(line: str) -> None:
+    """With a warning, since cloud-init would have taken it for a comment."""
+    context = decode(Found("ec2", "", f"{line}\n#cloud-config\na: {{{{ v1.region }}}}\n".encode(), metadata=METADATA))
+    assert values(context) == {"a": "eu-1"}
+    assert [(severity, line) for severity, line, _ in findings(context)] == [(Severity.WARNING, 1)]
+
+
+def test_a_template_without_its_first_line_is_told_what_it_lacks() -> None:
+    """YAML takes the braces for a mapping in a mapping."""
+    context = decode(Found("ec2", "", b"#cloud-config\na: {{ v1.region }}\n"))
+    (problem,) = context.problems
+    assert problem.hint == "put quotes around it; a template begins with a line ## template: jinja"
+
+
 def test_a_name_without_a_value_is_told() -> None:
     """It stands there as cloud-init has it; in a condition it is false."""
     text = "#cloud-config\na: {{ v1.nothing }}\nb: {{ ds.x.y.z }}\nc: {{ 1 if v1.nothing else 2 }}\n"

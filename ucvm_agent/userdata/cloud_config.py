@@ -179,7 +179,8 @@ class _Reader:
         for key, value in node.value:
             place = self._document.place(key.start_mark.index)
             if not isinstance(key, yaml.ScalarNode):
-                self._problems.error(place, "a list or mapping cannot be a key", "put quotes around it")
+                template = "; a template begins with a line ## template: jinja" if key.flow_style else ""
+                self._problems.error(place, "a list or mapping cannot be a key", f"put quotes around it{template}")
             elif key.tag == f"{_TAG}merge":
                 merged = {**self._read_merged(value, place), **merged}
             else:

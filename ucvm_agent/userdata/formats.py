@@ -24,12 +24,15 @@ class Format(StrEnum):
     UNKNOWN = "text/plain"
 
 
+MARKER = "## template: jinja"
+"""What a template begins with."""
+
 FIRST_LINES = (
     ("#cloud-config-archive", Format.ARCHIVE),
     ("#cloud-config-jsonp", Format.JSON_PATCH),
     ("#cloud-config", Format.CLOUD_CONFIG),
     ("#cloud-boothook", Format.BOOTHOOK),
-    ("## template: jinja", Format.JINJA),
+    (MARKER, Format.JINJA),
     ("#include-once", Format.INCLUDE_ONCE),
     ("#include", Format.INCLUDE),
     ("#part-handler", Format.PART_HANDLER),
@@ -62,6 +65,7 @@ KNOWN_SECTIONS = frozenset(_PLUGINS.split())
 _WORD = re.compile(r"\[[ \t]*([A-Za-z0-9_][\w.+-]*)[ \t]*\](.*)", re.DOTALL)
 _PHRASE = re.compile(r"\[([^\]\s](?:[^\]]*[^\]\s])?)\]\s*")
 _NEARLY_CLOUD_CONFIG = re.compile(r"\s*#\s*cloud-config\s*", re.IGNORECASE)
+_NEARLY_TEMPLATE = re.compile(r"\s*##\s*template\s*:\s*jinja2?\s*", re.IGNORECASE)
 _SCRIPT = re.compile(r"#![ \t]*/")
 
 
@@ -82,6 +86,8 @@ def first_line_format(line: str) -> Format | None:
             return known
     if _NEARLY_CLOUD_CONFIG.fullmatch(line):
         return Format.CLOUD_CONFIG
+    if _NEARLY_TEMPLATE.fullmatch(line):
+        return Format.JINJA
     return inner_format(line)
 
 

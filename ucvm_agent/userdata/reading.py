@@ -15,6 +15,7 @@ from ucvm_agent.userdata.document import Document, Text
 from ucvm_agent.userdata.formats import (
     EXPECTED,
     FIRST_LINES,
+    MARKER,
     Format,
     declared_format,
     first_line_format,
@@ -35,6 +36,7 @@ from ucvm_agent.userdata.written import add_sections
 HEAD_LINES = 20
 """Lines of a text in no format that are looked at for a misspelt first line."""
 
+_NEARLY_SCRIPT = re.compile(r"\s*#\s*!?\s*(/\S*?(?:sh|python[0-9.]*|perl|env)(?: .*?)?)\s*")
 _TEMPLATES = (Format.SCRIPT, Format.CLOUD_CONFIG, Format.BOOTHOOK)
 
 
@@ -187,6 +189,8 @@ def _read_unknown(text: Text, region: Region, document: Document) -> None:
 
 def _nearly_first_line(line: str) -> str:
     """Return what a comment may have meant to be that nearly is a first line; empty if it is not."""
+    if (script := _NEARLY_SCRIPT.fullmatch(line)) and not line.startswith("#!"):
+        return f"did you mean #!{script[1]}?"
     begins = [beginning for beginning, _ in FIRST_LINES if len(beginning) > 2]
     return suggest(line.strip().lower(), begins, 0.85) if line.startswith("#") else ""
 
@@ -195,6 +199,8 @@ def _guess(line: str) -> str:
     """Return what to do about text that is in no format, by its first line."""
     if re.match(r"[A-Za-z_][\w-]*:(?:\s|$)", line):
         return "if this is cloud-config, begin it with a line #cloud-config"
+    if line.startswith("ENCRYPTED:"):
+        return "a context of CernVM Online that is encrypted is taken by `ucvm-agent pair`"
     if re.fullmatch(r"[A-Za-z0-9+/_-]{24,}={0,2}", line.strip()):
         return "if this is base64, it is damaged, or what it stands for begins with none of these"
     return "begin with one of these; a script with the line of its interpreter, such as #!/bin/sh"
@@ -214,12 +220,15 @@ def _read_include(text: Text, region: Region, document: Document) -> None:
 
 
 def _read_template(text: Text, region: Region, document: Document) -> None:
-    from ucvm_agent.userdata.template import MARKER, render  # seldom needed
+    from ucvm_agent.userdata.template import render  # seldom needed
 
     place = text.place(region)
     document.bounds.count_templates(1, place.part)
     lines = [line for _, line in region.rows(text.lines)]
-    if lines[0].startswith(MARKER):
+    if first_line_format(lines[0]) is Format.JINJA:
+        if not lines[0].lower().startswith(MARKER):
+            message = f"this is taken for {MARKER}; cloud-init does not recognise it written like this"
+            document.problems.warning(place, message, f"write {MARKER}")
         lines[0] = ""
     rendered = render("\n".join(lines), document.found, place, document.problems)
     if rendered is None:

@@ -26,8 +26,6 @@ from ucvm_agent.userdata.problems import Problems
 
 log = structlog.get_logger()
 
-MARKER = "## template: jinja"
-
 STANDARD = (
     "availability_zone",
     "cloud_name",
