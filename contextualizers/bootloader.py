@@ -38,6 +38,16 @@ def _cluster_pin(value: Any) -> Any:
     return value
 
 
+def _switch(value: Any) -> Any:
+    """Refuse what the block's reader has made neither 0 nor 1 of (references/ucernvm-boot.md, section 3)."""
+    if str(value) not in ("", "0", "1"):
+        raise ValueError("expected on or off")
+    return value
+
+
+Switch = Annotated[Any, BeforeValidator(_switch)]
+
+
 class BootloaderOptions(Options):
     """The settings of the bootloader; only `inject` has an effect here."""
 
@@ -54,10 +64,10 @@ class BootloaderOptions(Options):
     cdn: Annotated[Any, Reads("[ucernvm-begin] cvmfs_cdn")] = None
     server: Annotated[Any, Reads("[ucernvm-begin] cvmfs_server")] = None
     tag: Annotated[Any, Reads("[ucernvm-begin] cvmfs_tag")] = None
-    wait_on_squid: Annotated[Any, Reads("[ucernvm-begin] cvmfs_wait_on_squid")] = None
-    resize_rootfs: Annotated[Any, Reads("[ucernvm-begin] resize_rootfs")] = None
-    use_boothd: Annotated[Any, Reads("[ucernvm-begin] use_boothd")] = None
-    use_glidein: Annotated[Any, Reads("[ucernvm-begin] useglideinwms")] = None
+    wait_on_squid: Annotated[float | None, Reads("[ucernvm-begin] cvmfs_wait_on_squid")] = None
+    resize_rootfs: Annotated[Switch, Reads("[ucernvm-begin] resize_rootfs")] = None
+    use_boothd: Annotated[Switch, Reads("[ucernvm-begin] use_boothd")] = None
+    use_glidein: Annotated[Switch, Reads("[ucernvm-begin] useglideinwms")] = None
 
 
 class Bootloader(Contextualizer[BootloaderOptions]):

@@ -43,6 +43,18 @@ def test_what_is_no_archive_is_an_error(system: System) -> None:
     ]
 
 
+def test_values_that_the_bootloader_does_not_understand_are_errors(system: System) -> None:
+    """It takes them as if they were not there: a disk that was to be spared is formatted."""
+    assert ask(Bootloader(), block("resize_rootfs=off", "use_boothd=yes", "cvmfs_wait_on_squid=5"), system).texts == []
+    lines = ("resize_rootfs=maybe", "use_boothd=perhaps", "useglideinWMS=never", "cvmfs_wait_on_squid=soon")
+    assert ask(Bootloader(), block(*lines), system).texts == [
+        "error 2: [ucernvm-begin] resize_rootfs: expected on or off",
+        "error 3: [ucernvm-begin] use_boothd: expected on or off",
+        "error 4: [ucernvm-begin] useglideinwms: expected on or off",
+        "error 5: [ucernvm-begin] cvmfs_wait_on_squid: expected a number",
+    ]
+
+
 def test_a_cluster_pin_that_is_none_is_an_error(system: System) -> None:
     """Since there would be no cluster, and nothing else would tell; the PIN itself is a secret."""
     assert ask(Bootloader(), block("cvm_cluster_pin=abcdef123456"), system).texts == []
