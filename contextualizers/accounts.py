@@ -43,6 +43,12 @@ def _absolute(text: str) -> str:
     return _field(text)
 
 
+def _shell(text: str) -> str:
+    if any(character.isspace() for character in text):
+        raise ValueError("expected the path of a shell, without blanks")
+    return _absolute(text)
+
+
 def _date(text: str) -> str:
     if text:
         demand_date(text)
@@ -51,6 +57,7 @@ def _date(text: str) -> str:
 
 AccountName = Annotated[str, AfterValidator(_name)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+ShellPath = Annotated[str, AfterValidator(_shell)]
 
 
 AccountNames = Annotated[tuple[AccountName, ...], BeforeValidator(split_commas)]
@@ -60,7 +67,7 @@ AccountNames = Annotated[tuple[AccountName, ...], BeforeValidator(split_commas)]
 def _rules(value: object) -> object:
     if value is None or value is False:
         return []
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | bool) else value
 
 
 def _rule(text: str) -> str:
@@ -82,7 +89,7 @@ class User(Nested):
     no_user_group: bool = False
     no_log_init: bool = False
     create_groups: bool = True
-    shell: AbsolutePath = ""
+    shell: ShellPath = ""
     passwd: Secret | None = None
     hashed_passwd: Secret | None = None
     plain_text_passwd: Secret | None = None

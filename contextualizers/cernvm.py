@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from contextualizers.accounts import read_cernvm_users
+from contextualizers.accounts import ShellPath, read_cernvm_users
 from contextualizers.assignments import Plain, add_block, assign, export
 from ucvm_agent.contextualize.actions import EnableUnit, RunCommand
 from ucvm_agent.contextualize.base import (
@@ -76,7 +76,7 @@ class CernVMOptions(Options):
 
     organisations: Annotated[Plain, Reads("[cernvm] organisations")] = ""
     users: Annotated[SecretStr, Reads("[cernvm] users")] = SecretStr("")
-    shell: Annotated[Plain, Reads("[cernvm] shell")] = "/bin/bash"
+    shell: Annotated[ShellPath, Reads("[cernvm] shell")] = "/bin/bash"
     services: Annotated[CommaList, AfterValidator(_units), Reads("[cernvm] services")] = ()
     environment: Annotated[dict[str, str], BeforeValidator(_variables), Reads("[cernvm] environment")] = Field(
         default_factory=dict

@@ -10,11 +10,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, SecretStr
 
 from contextualizers.accounts import (
-    AbsolutePath,
     CernVMUser,
     Group,
     Password,
     Passwords,
+    ShellPath,
     User,
     listed,
     read_cernvm_users,
@@ -45,7 +45,7 @@ class UsersOptions(DefaultUserOptions):
     groups: Annotated[tuple[Group, ...], BeforeValidator(listed), Reads("groups")] = ()
     chpasswd: Annotated[Passwords, Reads("chpasswd")] = Passwords()
     cernvm_users: Annotated[SecretStr, Reads("[cernvm] users")] = SecretStr("")
-    cernvm_shell: Annotated[AbsolutePath, Reads("[cernvm] shell")] = ""
+    cernvm_shell: Annotated[ShellPath, Reads("[cernvm] shell")] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,13 @@ def test_the_users_of_cernvm_are_made_as_the_original_did(system: System) -> Non
     ]
 
 
+def test_a_comment_is_no_part_of_a_shell(system: System) -> None:
+    """Amiconfig cut it off; here it would become the shell of an account that nobody can log in to."""
+    answer = ask(Users(), "[cernvm]\nusers=bob:bob:ok\nshell=/bin/sh ; as ever\n", system)
+    assert "error 3: [cernvm] shell: expected the path of a shell, without blanks" in answer.texts
+    assert [action.shell for action in answer.actions if isinstance(action, EnsureUser)] == ["/bin/bash"]
+
+
 def test_one_wrong_cernvm_user_does_not_take_the_others_along(system: System) -> None:
     """Exactly two colons are needed; the message does not repeat what may be a password."""
     answer = ask(Users(), "[cernvm]\nusers=alice:geheim,bob:bob:ok\n", system)
@@ -281,7 +288,16 @@ def test_users_that_contradict_each_other_or_the_system(system: System) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["uid: 65535", "uid: -1", "expiredate: 2030-02-31", "gecos: 'a:b'", "groups: 'a b'", "primary_group: '7'"]
+    "wrong",
+    [
+        "uid: 65535",
+        "uid: -1",
+        "expiredate: 2030-02-31",
+        "gecos: 'a:b'",
+        "groups: 'a b'",
+        "primary_group: '7'",
+        "sudo: yes",
+    ],
 )
 def test_what_no_account_file_may_hold_has_its_line(wrong: str, system: System) -> None:
     """The user is left out, and the others are made."""
