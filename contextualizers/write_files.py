@@ -83,10 +83,11 @@ def _unpacked(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Mode:
-    """Permission bits, and whether they were written as a number, so that they had to be guessed."""
+    """Permission bits; whether they were written as a number, and so guessed, and what else that may stand for."""
 
     bits: int
     guessed: bool = False
+    other: int | None = None
 
 
 def read_mode(value: Any) -> Mode:
@@ -97,12 +98,14 @@ def read_mode(value: Any) -> Mode:
     """
     digits = str(value).strip().removeprefix("0o")
     octal = int(digits, 8) if digits and set(digits) <= set("01234567") else None
+    readings: list[int] = []
     if isinstance(value, int) and not isinstance(value, bool):
-        readings = [bits for bits in (octal, value) if bits is not None and _sensible(bits)]
-        octal = min(readings, key=int.bit_count, default=None)
+        both = {bits for bits in (octal, value) if bits is not None and _sensible(bits)}
+        readings = sorted(both, key=int.bit_count)
+        octal = readings[0] if readings else None
     if octal is None or octal > 0o7777:
         raise ValueError('expected permissions in octal digits, such as "0644"')
-    return Mode(octal, guessed=isinstance(value, int))
+    return Mode(octal, guessed=isinstance(value, int), other=next(iter(readings[1:]), None))
 
 
 def _sensible(mode: int) -> bool:
@@ -196,7 +199,9 @@ class WriteFiles(Contextualizer[WriteFilesOptions]):
                     yield remark(context, (*file.origin, key), "has no effect beside source", "leave one of them out")
             if file.permissions.guessed:
                 text = f'"{file.permissions.bits:04o}"'
-                yield remark(context, (*file.origin, "permissions"), f"a number; taken for {text}", f"write {text}")
+                other = file.permissions.other
+                hint = f"write {text}" + (f', or "{other:04o}" if that is meant' if other is not None else "")
+                yield remark(context, (*file.origin, "permissions"), f"a number; taken for {text}", hint)
 
 
 class WriteFilesDeferred(WriteFiles):

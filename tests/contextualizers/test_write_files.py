@@ -78,6 +78,13 @@ def test_permissions_as_a_number_are_warned_about(system: System) -> None:
     assert answer.texts == ['warning 4: write_files[1].permissions: a number; taken for "0600"']
 
 
+def test_a_number_that_can_be_two_permissions(system: System) -> None:
+    """YAML makes the same of 0777 and of 511: the stricter counts, and the other one is named."""
+    (problem,) = ask(WriteFiles(), "#cloud-config\nwrite_files:\n  - {path: /a, permissions: 0777}\n", system).problems
+    assert problem.message == 'write_files[1].permissions: a number; taken for "0511"'
+    assert problem.hint == 'write "0511", or "0777" if that is meant'
+
+
 def test_a_wrong_file_is_left_out_and_the_others_are_written(system: System) -> None:
     """Better no file than one with the wrong content, owner or permissions."""
     answer = ask(

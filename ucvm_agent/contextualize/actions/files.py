@@ -78,7 +78,7 @@ class WriteFile(OwnedPath):
         before = None if there is None else system.read(self.path, MAX_READ)
         after = self._after(before)
         if there is None or before is None:
-            size = "" if self._private(there) else f"{len(after)} bytes, "
+            size = "" if self._private(there) else f"{len(after)} byte{'s' * (len(after) != 1)}, "
             summary = f"new file, {size}{describe_attributes(self.mode, self.owner, self.group)}"
             return Change(Effect.CREATE, summary, self._difference(there, None, after))
         attributes = attribute_difference(system, there, self.mode, self.owner, self.group)
