@@ -60,6 +60,14 @@ def told(problems: list[Problem]) -> list[str]:
     return [f"{each.severity} {each.place.line}: {each.message} ({each.hint})" for each in found]
 
 
+def test_a_misspelt_end_of_the_bootloader_s_block() -> None:
+    """It is no section that anybody reads, and yet what was meant."""
+    text = "[ucernvm-begin]\ncvmfs_tag=x\n[ucernvm-ends]\n"
+    assert told(unread(context(text), ["[ucernvm-begin] cvmfs_tag"])) == [
+        "warning 3: nothing here reads the section [ucernvm-ends] (did you mean [ucernvm-end]?)"
+    ]
+
+
 @pytest.mark.parametrize("text", ["#cloud-config\ncache: {size: 7, names: [a, b]}\n", "[cache]\nsize=7\nnames=a, b\n"])
 def test_options_come_from_both_dialects(text: str) -> None:
     """A field without keys of its own reads `cache:` and `[cache]`."""

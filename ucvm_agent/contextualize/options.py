@@ -260,6 +260,7 @@ def _not_read(context: Context, path: Path, read: Set[Path]) -> Problem:
     is_section = text.startswith("[") and len(path) == 1
     *around, name = path
     siblings = {str(each[len(around)]) for each in read if len(each) >= len(path) and [*each[: len(around)]] == around}
+    siblings |= {"[ucernvm-end]"} if is_section else set()
     alike = sorted(each for each in siblings if each.startswith("[") == str(name).startswith("["))
     near = get_close_matches(str(name), alike, 1, CLOSENESS)
     if not near and " " in str(name):  # a line without the = between key and value
