@@ -14,7 +14,7 @@ import pytest
 
 from tests.contextualize.stand_ins import Deed, contextualizer, named, written
 from ucvm_agent.contextualize.actions import Effect, MakeDirectory, MakeLink, RestartUnit, WriteFile
-from ucvm_agent.contextualize.apply import apply
+from ucvm_agent.contextualize.apply import Applied, Failure, apply
 from ucvm_agent.contextualize.plan import Plan, make_plan
 from ucvm_agent.contextualize.preview import preview
 from ucvm_agent.contextualize.render_json import Document, render_json
@@ -118,6 +118,14 @@ def test_json_is_for_programs(plan: Plan, system: System) -> None:
 
 def test_an_empty_plan_is_one_line(system: System) -> None:
     assert render_text(preview(make_plan(written({}), system, []), system), color=False) == "nothing to do\n"
+
+
+def test_what_a_failed_script_has_printed_keeps_its_lines(system: System) -> None:
+    """Beneath what it belongs to; what would steer the terminal is shown."""
+    reason = "it ended with exit status 3, after printing:\none\n\x1b[2Jtwo"
+    applied = Applied(0, 0, 1, 0, (Failure("scripts", "script", "a", reason, 0.1),), 0.1)
+    text = render_text(preview(make_plan(written({}), system, []), system), applied, color=False)
+    assert "after printing:\n        one\n        \\x1b[2Jtwo\n" in text
 
 
 def test_a_preview_changes_nothing(plan: Plan, system: System) -> None:

@@ -163,8 +163,10 @@ def _end(applied: Applied, paint: Paint) -> list[str]:
     lines = []
     for failure in applied.failures:
         what = f"{failure.kind} {failure.target} of {failure.contextualizer}: {failure.reason}"
-        head, *rest = _wrapped(f"failed  {what}", further=" " * 8)
+        first, *printed = f"failed  {what}".split("\n")
+        head, *rest = _wrapped(first, further=" " * 8)
         lines += [head.replace("failed", paint(Style.RED, "failed"), 1), *rest]
+        lines += [each for line in printed for each in _wrapped(line, " " * 8)]
     numbers = [f"{applied.changed} changed", f"{applied.unchanged} unchanged"]
     numbers += [f"{applied.failed} failed"] * bool(applied.failed) + [f"{applied.skipped} skipped"] * bool(
         applied.skipped
