@@ -146,6 +146,17 @@ def test_wrong_use_says_what_to_do(arguments: tuple[str, ...], code: int, said: 
     assert "Traceback" not in result.stderr
 
 
+def test_whoever_waits_for_a_source_is_told_why() -> None:
+    """Once, while it is still looked for: two minutes without a word look like a program that hangs."""
+    nowhere = "http://127.0.0.1:1"
+    result = run("--dry-run", "--source", "ec2", UCVM_SOURCES__EC2__ENDPOINTS=nowhere, UCVM_SOURCES__DEADLINE="2")
+    assert result.returncode == 4
+    waiting, end = result.stderr.splitlines()
+    assert waiting.startswith("ucvm-agent: no user-data yet (ec2: ")
+    assert "--user-data FILE" in waiting
+    assert "within 2 s" in end
+
+
 def test_state_that_cannot_be_used(tmp_path: Path) -> None:
     """A damaged state file is refused and kept; one that another agent holds is left to it."""
     folder = tmp_path / "var/lib/ucvm-agent"

@@ -195,8 +195,16 @@ async def _discovered(settings: Settings, store: Store | None = None, *, local: 
 async def _discovered_anywhere(settings: Settings) -> Found:
     from ucvm_agent.stages.discovery import discover, fall_back
 
+    waits = False
+
+    def tell(reason: str) -> None:
+        nonlocal waits
+        if not waits:
+            print(f"ucvm-agent: no user-data yet ({reason}); `--user-data FILE` reads a file", file=sys.stderr)
+        waits = True
+
     try:
-        return await discover(settings)
+        return await discover(settings, tell)
     except SourceError:
         instead = await fall_back(settings)
         if instead is None:
