@@ -15,13 +15,14 @@ from tests.computing.infrastructure import Infrastructure
 from tests.computing.test_trouble import noted
 from tests.controller.peer import account
 from tests.controller.test_our_agent import becomes
+from tests.copilot.tickets import issue
 from tests.servers.prosody import Prosody
 from ucvm_agent.controller.model import JobStatus
 from ucvm_agent.copilot.messages import GetTicket, StoreTicket
 from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.secure import Provider
 from ucvm_agent.copilot.stanza import Envelope, bare
-from ucvm_agent.copilot.tickets import Ticket, issue
+from ucvm_agent.copilot.tickets import Ticket
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.client import Connection
 

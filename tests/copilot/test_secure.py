@@ -15,11 +15,12 @@ from tests.copilot.conftest import Pair
 from tests.copilot.openssl import openssl
 from tests.copilot.test_cipher import AES, PASSPHRASE, SEALED
 from tests.copilot.test_stanza import hashes, texts
+from tests.copilot.tickets import issue
 from ucvm_agent.copilot.cipher import encrypt
 from ucvm_agent.copilot.public_keys import PublicKeys
 from ucvm_agent.copilot.secure import MAX_PEERS, NO_TICKET, Consumer, Provider, seal, unseal
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
-from ucvm_agent.copilot.tickets import Ticket, issue
+from ucvm_agent.copilot.tickets import Ticket
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused, TicketRefused
 
 AGENT, JM, KM = "agent@site.example/r1", "jm@site.example/alpha", "km@site.example"

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.copilot.conftest import Pair
 from tests.copilot.openssl import openssl
+from tests.copilot.tickets import issue
 from ucvm_agent.copilot.stanza import decode_base64
-from ucvm_agent.copilot.tickets import Ticket, issue, read_ticket
+from ucvm_agent.copilot.tickets import Ticket, read_ticket
 from ucvm_agent.errors import TicketRefused
 
 TICKET = Ticket("*", 1363000000, 1363086400, "agent@xmpp.example.org")

@@ -9,39 +9,12 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 _FORBIDDEN = str.maketrans("", "", '[]{};"\r\n')
 _MEMORY = {"MemTotal": "Memory", "MemFree": "FreeMemory", "SwapTotal": "Swap", "SwapFree": "FreeSwap"}
 _MEMORY_LINE = re.compile(r"(\w+):\s+([0-9]{1,18}) kB")
-_NUMBER = re.compile(r"[0-9]{1,18}")
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a machine says of itself; what it does not say is empty or None.
-
-    Arguments:
-        host: its name.
-        kernel: release, as `uname -r` says.
-        platform: `Linux-x86_64`.
-        disk: free space for jobs, in KiB.
-        memory, free_memory, swap, free_swap: in MiB.
-        others: all else, as it stands there, lists in parts.
-    """
-
-    host: str = ""
-    kernel: str = ""
-    platform: str = ""
-    disk: int | None = None
-    memory: int | None = None
-    free_memory: int | None = None
-    swap: int | None = None
-    free_swap: int | None = None
-    others: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
 
 def host_description(home: Path = Path("/"), proc: Path = Path("/proc")) -> str:
@@ -66,26 +39,6 @@ def host_description(home: Path = Path("/"), proc: Path = Path("/proc")) -> str:
     return "".join(["[\n", *(f"{name}={value};\n" for name, value in values.items()), "]\n"])
 
 
-def read_description(text: str) -> Description:
-    """Read a description as the original does, which splits at each semicolon; what makes no sense is left out."""
-    values: dict[str, str | tuple[str, ...]] = {}
-    for line in text.replace("[", "").replace("]", "").split(";"):
-        name, equals, value = line.partition("=")
-        if equals and name.strip():
-            values[name.strip()] = _value(value.strip())
-    return Description(
-        host=_text(values.pop("WNHost", "")),
-        kernel=_text(values.pop("Uname", "")),
-        platform=_text(values.pop("Platform", "")),
-        disk=_number(values.pop("LocalDiskSpace", "")),
-        memory=_number(values.pop("Memory", "")),
-        free_memory=_number(values.pop("FreeMemory", "")),
-        swap=_number(values.pop("Swap", "")),
-        free_swap=_number(values.pop("FreeSwap", "")),
-        others=values,
-    )
-
-
 def _quoted(value: str) -> str:
     return f'"{value.translate(_FORBIDDEN)}"'
 
@@ -98,19 +51,3 @@ def _memory(proc: Path) -> dict[str, str]:
         return {}
     sizes = {name: int(size) // 1024 for name, size in _MEMORY_LINE.findall(text)}
     return {ours: str(sizes[theirs]) for theirs, ours in _MEMORY.items() if sizes.get(theirs)}
-
-
-def _value(value: str) -> str | tuple[str, ...]:
-    if value.startswith("{") and value.endswith("}"):
-        return tuple(part.strip().strip('"') for part in value[1:-1].split(",") if part.strip())
-    if len(value) > 1 and value.startswith('"') and value.endswith('"'):
-        return value[1:-1]
-    return value
-
-
-def _text(value: str | tuple[str, ...]) -> str:
-    return value if isinstance(value, str) else ", ".join(value)
-
-
-def _number(value: str | tuple[str, ...]) -> int | None:
-    return int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else None

@@ -5,14 +5,13 @@ References/copilot-protocol.md, section 6.4.
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ucvm_agent.copilot.stanza import bare, decode_base64
 from ucvm_agent.errors import TicketRefused
@@ -56,31 +55,24 @@ class Ticket:
             raise TicketRefused("The ticket was given to another requester")
 
 
-def issue(ticket: Ticket, key: RSAPrivateKey) -> str:
-    """Sign a ticket, as a key manager does."""
-    fields = (ticket.component, str(ticket.valid_from), str(ticket.valid_to), ticket.requester)
-    # What is signed is the base64 text, with its line breaks.
-    data = base64.encodebytes(SEPARATOR.join(fields).encode())
-    signature = base64.encodebytes(key.sign(data, PKCS1v15(), _sha1()))
-    return signature.decode() + SEPARATOR + data.decode()
-
-
 def read_ticket(text: str, key: RSAPublicKey) -> Ticket:
     """Read a ticket that the key manager of this key has signed.
 
     Raises:
         TicketRefused: it has not, or what it signed is no ticket.
     """
+    # What is signed is the base64 text, with its line breaks.
     signature, _, data = text.partition(SEPARATOR)
     try:
-        key.verify(decode_base64(signature), data.encode("utf-8", "replace"), PKCS1v15(), _sha1())
+        key.verify(
+            decode_base64(signature),
+            data.encode("utf-8", "replace"),
+            PKCS1v15(),
+            hashes.SHA1(),  # noqa: S303 - as the original does
+        )
     except InvalidSignature:
         raise TicketRefused("The signature of the ticket is not valid") from None
     fields = decode_base64(data).decode("utf-8", "replace").split(SEPARATOR)
     if len(fields) != 4 or not all(_SECONDS.fullmatch(seconds) for seconds in fields[1:3]):
         raise TicketRefused("The ticket is malformed")
     return Ticket(fields[0], int(fields[1]), int(fields[2]), fields[3])
-
-
-def _sha1() -> hashes.HashAlgorithm:
-    return hashes.SHA1()  # noqa: S303 - as the original does
