@@ -88,13 +88,11 @@ class OnlineContext:
     """A context file.
 
     Arguments:
-        context_id: of the service; empty if the file does not say.
         name: for people; it is somebody's text.
         user_data: decoded.
         root_keys: public keys of root.
     """
 
-    context_id: str = field(repr=False)
     name: str
     user_data: bytes = field(repr=False)
     root_keys: tuple[str, ...] = ()
@@ -120,7 +118,6 @@ def read_context(text: bytes) -> OnlineContext:
     root_keys = _decoded(keys.get("ROOT_PUBKEY", b""), "ROOT_PUBKEY").decode(errors="replace").splitlines()
     name = keys.get("VM_CONTEXT_NAME", b"").decode(errors="replace").strip()
     return OnlineContext(
-        context_id=keys.get("VM_CONTEXT_UUID", b"").decode(errors="replace").strip(),
         name="".join(filter(str.isprintable, re.sub(r'^"(.*)"$', r"\1", name)))[:MAX_NAME],
         user_data=user_data,
         root_keys=sound_keys(root_keys),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.volumes.medium import Medium
-from ucvm_agent.sources.volumes.superblock import EXT_SUPERBLOCK, Superblock
+from ucvm_agent.sources.volumes.superblock import EXT_SUPERBLOCK
 from ucvm_agent.sources.volumes.volume import Volume
 
 _ROOT = 2
@@ -47,8 +47,8 @@ class _Inode:
 class ExtVolume(Volume):
     """A volume whose folders are read as far as they are asked for."""
 
-    def __init__(self, medium: Medium, superblock: Superblock) -> None:
-        super().__init__(medium, superblock)
+    def __init__(self, medium: Medium) -> None:
+        super().__init__(medium)
         block = medium.read_at(EXT_SUPERBLOCK, 1024)
         first, shift = struct.unpack_from("<II", block, 20)
         self._inodes, self._per_group = struct.unpack_from("<I", block, 0)[0], struct.unpack_from("<I", block, 40)[0]

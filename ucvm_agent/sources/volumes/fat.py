@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.volumes.medium import Medium
-from ucvm_agent.sources.volumes.superblock import Superblock
 from ucvm_agent.sources.volumes.volume import Volume
 
 _ENTRY = 32
@@ -38,8 +37,8 @@ class Entry:
 class FatVolume(Volume):
     """A volume that is read cluster by cluster."""
 
-    def __init__(self, medium: Medium, superblock: Superblock) -> None:
-        super().__init__(medium, superblock)
+    def __init__(self, medium: Medium) -> None:
+        super().__init__(medium)
         boot = medium.read_at(0, 512)
         self._sector, cluster, reserved, tables, roots, sectors = struct.unpack_from("<HBHBHH", boot, 11)
         table, many = struct.unpack_from("<H", boot, 22)[0], struct.unpack_from("<I", boot, 32)[0]

@@ -10,15 +10,14 @@ from pycdlib.dr import DirectoryRecord
 from pycdlib.pycdlibexception import PyCdlibException
 
 from ucvm_agent.sources.volumes.medium import Medium
-from ucvm_agent.sources.volumes.superblock import Superblock
 from ucvm_agent.sources.volumes.volume import Volume
 
 
 class IsoVolume(Volume):
     """A volume that pycdlib reads; it reads all folders at the beginning."""
 
-    def __init__(self, medium: Medium, superblock: Superblock) -> None:
-        super().__init__(medium, superblock)
+    def __init__(self, medium: Medium) -> None:
+        super().__init__(medium)
         self._iso = pycdlib.PyCdlib()
         try:
             self._iso.open_fp(cast("BinaryIO", medium))

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ucvm_agent.sources.volumes.medium import Medium
-from ucvm_agent.sources.volumes.superblock import Superblock
 from ucvm_agent.sources.volumes.volume import Volume
 
 _BLOCK_SIZES = (2048, 512, 1024, 4096)
@@ -42,8 +41,8 @@ class _Entry:
 class UdfVolume(Volume):
     """A volume whose folders are read as far as they are asked for."""
 
-    def __init__(self, medium: Medium, superblock: Superblock) -> None:
-        super().__init__(medium, superblock)
+    def __init__(self, medium: Medium) -> None:
+        super().__init__(medium)
         self._block, anchor = self._find_anchor()
         length, start = struct.unpack_from("<II", anchor, 16)
         self._partition = self._set = -1

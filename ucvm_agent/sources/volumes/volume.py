@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ucvm_agent.errors import SourceAbsent, SourceRefused, UcvmError
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.volumes.medium import Medium, open_medium
-from ucvm_agent.sources.volumes.superblock import FileSystem, Superblock, read_superblock
+from ucvm_agent.sources.volumes.superblock import FileSystem, read_superblock
 
 MAX_DEPTH = 32
 """Most folders above a file."""
@@ -21,12 +21,10 @@ class Volume(ABC):
 
     Arguments:
         medium: that it is on.
-        superblock: what the medium says of itself.
     """
 
-    def __init__(self, medium: Medium, superblock: Superblock) -> None:
+    def __init__(self, medium: Medium) -> None:
         self.medium = medium
-        self.superblock = superblock
 
     def read(self, path: str) -> bytes | None:
         """Return the content of a file, or None if there is none of this path; links are not followed.
@@ -75,7 +73,7 @@ def open_volume(path: str, stop: threading.Event) -> Iterator[Volume]:
         if superblock is None:
             raise SourceAbsent("there is no ISO 9660, UDF, FAT or ext4 file system on it", where=path)
         try:
-            volume = _kind(superblock.file_system)(medium, superblock)
+            volume = _kind(superblock.file_system)(medium)
         except (UcvmError, OSError):
             raise
         except Exception as error:  # as above
