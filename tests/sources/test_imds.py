@@ -15,7 +15,7 @@ from ucvm_agent.sources.service import Service
 async def test_token_is_renewed_at_five_sixths_of_its_life(clock: Clock) -> None:
     """Before that it is used again; the service would take it until its end."""
     async with Imds(clock=clock) as imds, http.session(link_local=True) as session:
-        service = MetadataService(Service(session, imds.url), Ec2(token_ttl=600), clock)
+        service = MetadataService(Service(session, imds.url), Ec2(token_ttl=600), clock=clock)
         await service.connect()
         clock.now += 499
         await service.get("user-data")
@@ -28,7 +28,7 @@ async def test_token_is_renewed_at_five_sixths_of_its_life(clock: Clock) -> None
 async def test_revoked_token_is_replaced_once_for_all_who_wait(clock: Clock) -> None:
     """Requests that are refused at the same time share the new token."""
     async with Imds(clock=clock) as imds, http.session(link_local=True) as session:
-        service = MetadataService(Service(session, imds.url), Ec2(), clock)
+        service = MetadataService(Service(session, imds.url), Ec2(), clock=clock)
         await service.connect()
         imds.tokens.clear()
         answers = await asyncio.gather(*(service.get("user-data") for _ in range(5)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from ucvm_agent.bootloader import boot, console
@@ -34,10 +33,10 @@ def main() -> int:
     return 0
 
 
-def read_settings(command_line: str, environment: Mapping[str, str] | None = None) -> Settings:
+def read_settings(command_line: str) -> Settings:
     """Return the settings of the kernel command line; one that is wrong must not keep the machine from starting."""
     try:
-        return load(None, environment or {}, command_line, {}, with_context=False).settings
+        return load(None, {}, command_line, {}, with_context=False).settings
     except SettingsError as error:
         console.shout(f"the settings on the kernel command line are wrong, only those of the root count: {error}")
     ours = " ".join(word for word in command_line.split() if word.startswith("ucvm.boot."))

@@ -36,8 +36,6 @@ NO_TICKET = "No ticket"
 MAX_PEERS = 10_000
 """Most peers whose session keys a provider remembers; the one that was silent longest is forgotten first."""
 
-Random = Callable[[int], bytes]
-
 _TICKET = "componentAuthenticationTicket"
 _UNREADABLE = "Could not decrypt the message"
 """All that anybody is told, for the reason would help to guess what is encrypted."""
@@ -49,13 +47,11 @@ class Consumer:
     Arguments:
         keys: of the components that it talks to.
         key_manager: JID of the component that gives tickets; empty if there is none.
-        random: returns that many random bytes.
     """
 
-    def __init__(self, keys: PublicKeys, key_manager: str = "", *, random: Random = os.urandom) -> None:
+    def __init__(self, keys: PublicKeys, key_manager: str = "") -> None:
         self._keys = keys
         self._key_manager = key_manager
-        self._random = random
         self._session_keys: dict[str, bytes] = {}
         self._ticket_text = "" if key_manager else NO_TICKET
         self._ticket: Ticket | None = None
@@ -86,11 +82,11 @@ class Consumer:
                 raise DeliveryDelayed("the key manager has not given a ticket yet")
             info[_TICKET] = self._ticket_text
         # One for each account: an answer comes from a full JID, which the question may not have named.
-        session_key = self._session_keys.setdefault(bare(envelope.to), self._random(SESSION_KEY_BYTES))
+        session_key = self._session_keys.setdefault(bare(envelope.to), os.urandom(SESSION_KEY_BYTES))
         encrypted = cipher.encrypt_key(base64.encodebytes(session_key), recipient)
         content = {
             "session_key": base64.encodebytes(encrypted).decode(),
-            "info": seal(info, session_key, self._random(SALT_BYTES)),
+            "info": seal(info, session_key, os.urandom(SALT_BYTES)),
         }
         return replace(envelope, content=content)
 
@@ -131,7 +127,6 @@ class Provider:
         private_key: its own.
         key_manager: the key by which tickets are signed; None lets everybody in, as a key manager itself has to.
         clock: epoch seconds.
-        random: returns that many random bytes.
     """
 
     def __init__(
@@ -140,12 +135,10 @@ class Provider:
         key_manager: RSAPublicKey | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        random: Random = os.urandom,
     ) -> None:
         self._private_key = private_key
         self._key_manager = key_manager
         self._clock = clock
-        self._random = random
         self._session_keys: OrderedDict[str, bytes] = OrderedDict()
 
     def unwrap(self, envelope: Envelope) -> Envelope:
@@ -180,7 +173,7 @@ class Provider:
         session_key = self._session_keys.get(envelope.to)
         if session_key is None:
             raise DeliveryRefused(f"no session key of {envelope.to} is known")
-        return replace(envelope, content={"info": seal(_info(envelope), session_key, self._random(SALT_BYTES))})
+        return replace(envelope, content={"info": seal(_info(envelope), session_key, os.urandom(SALT_BYTES))})
 
     def answer(self, error: MessageRefused) -> Hash:
         """Return the content that tells a consumer why its message was dropped (sections 2.12 and 2.15)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 
 MAX_SEEN = 100_000
 """Most ids that are remembered: more than the busiest controller gets before the second repetition of a message."""
@@ -14,16 +13,9 @@ SEEN_SECONDS = 25 * 3600.0
 
 
 class Seen:
-    """Ids of messages by the account that sent them: what one account says cannot hide what another does.
+    """Ids of messages by the account that sent them: what one account says cannot hide what another does."""
 
-    Arguments:
-        size: most ids that are remembered.
-        clock: monotonic time in seconds.
-    """
-
-    def __init__(self, size: int = MAX_SEEN, clock: Callable[[], float] = time.monotonic) -> None:
-        self._size = size
-        self._clock = clock
+    def __init__(self) -> None:
         self._times: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def __contains__(self, key: tuple[str, str]) -> bool:
@@ -32,7 +24,7 @@ class Seen:
 
     def add(self, account: str, id: str) -> None:  # noqa: A002 - as the attribute is called
         """Remember a message, and forget the oldest."""
-        now = self._clock()
+        now = time.monotonic()
         self._times[account, id] = now
-        while len(self._times) > self._size or next(iter(self._times.values())) < now - SEEN_SECONDS:
+        while len(self._times) > MAX_SEEN or next(iter(self._times.values())) < now - SEEN_SECONDS:
             self._times.popitem(last=False)

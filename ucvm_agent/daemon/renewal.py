@@ -50,19 +50,11 @@ class Renewal:
         controllers: who may have a context, too.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        apply: Callable[[Found], None],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, apply: Callable[[Found], None]) -> None:
         self.controllers: Controllers | None = None
         self._settings = settings
         self._store = store
         self._apply = apply
-        self._clock = clock
         self._proposals: dict[str, Proposal] = {}
 
     async def propose(self, who: str) -> str:
@@ -82,7 +74,7 @@ class Renewal:
         except TimeoutError:
             raise CommandRefused(f"no source of user-data has answered within {SEARCH_SECONDS:.0f} s") from None
         plan = await asyncio.to_thread(self._plan, whole)
-        self._proposals[who] = Proposal(found, self._clock())
+        self._proposals[who] = Proposal(found, time.monotonic())
         return plan
 
     def agree(self, who: str) -> str:
@@ -92,7 +84,7 @@ class Renewal:
             CommandRefused: they were shown nothing, or too long ago.
         """
         proposal = self._proposals.pop(who, None)
-        if proposal is None or self._clock() - proposal.shown > SHOWN_SECONDS:
+        if proposal is None or time.monotonic() - proposal.shown > SHOWN_SECONDS:
             raise CommandRefused("look at the plan first: it was not shown to you, or too long ago")
         self._apply(proposal.found)
         return f"{proposal.found.source} {proposal.found.origin}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ async def spot_notices(settings: Ec2) -> AsyncIterator[str]:
     told = ""
     async with http.session(link_local=True) as session:
         services = [
-            MetadataService(Service(session, endpoint, setting="sources.ec2.endpoints"), settings, time.monotonic)
+            MetadataService(Service(session, endpoint, setting="sources.ec2.endpoints"), settings)
             for endpoint in settings.endpoints
         ]
         while True:

@@ -79,12 +79,10 @@ class Page:
     Arguments:
         read: what is told; raises OSError or TimeoutError if the system, and StoreError if the state file does not
             tell.
-        clock: monotonic time in seconds.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[Readings]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, read: Callable[[], Awaitable[Readings]]) -> None:
         self._read = read
-        self._clock = clock
         self._lock = asyncio.Lock()
         self._text = b""
         self._stale_from = -math.inf
@@ -92,13 +90,13 @@ class Page:
     async def answer(self, _: web.Request) -> web.Response:
         """Answer a collector."""
         async with self._lock:
-            if self._clock() >= self._stale_from:
+            if time.monotonic() >= self._stale_from:
                 try:
                     self._text = _written(await self._read())
                 except (OSError, TimeoutError, StoreError) as error:
                     log.warning("the figures of the machine cannot be read", reason=str(error) or "not in time")
                     raise web.HTTPServiceUnavailable(text="the figures cannot be read now\n") from None
-                self._stale_from = self._clock() + FRESH_SECONDS
+                self._stale_from = time.monotonic() + FRESH_SECONDS
         return web.Response(body=self._text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
@@ -55,21 +54,12 @@ class Chat:
 
     Arguments:
         connection: over which they speak.
-        clock: epoch seconds.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        machine: Machine,
-        accounts: Accounts,
-        *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, connection: Connection, machine: Machine, accounts: Accounts) -> None:
         self._connection = connection
         self._machine = machine
         self._accounts = accounts
-        self._clock = clock
         self._said: asyncio.Queue[Line] = asyncio.Queue(MOST_WORDS)
         self._complaints = Complaints()
         connection.listen(self)
@@ -116,7 +106,7 @@ class Chat:
         written = read_delay(message)
         if not self._accounts.allow(bare(sender)):
             self._complaints.write("somebody who is no operator is not answered", bare(sender), sender=sender)
-        elif written is not None and self._clock() - written.timestamp() > STALE_SECONDS:
+        elif written is not None and time.time() - written.timestamp() > STALE_SECONDS:
             log.info("what an operator said came too late", operator=sender)
         elif self._said.full():
             log.warning("an operator says too much at a time", operator=sender)

@@ -117,19 +117,13 @@ def load(
         return replace(effective, refused=error)
 
 
-def load_for(
-    program: Program[S],
-    file: Path | None,
-    environment: Mapping[str, str],
-    options: Tree,
-    kernel_command_line: str = "",
-) -> Effective[S]:
+def load_for(program: Program[S], file: Path | None, environment: Mapping[str, str], options: Tree) -> Effective[S]:
     """Read all layers of a program into one; see `load`.
 
     Raises:
         SettingsError: as `load` does.
     """
-    return _merge(program, _layers(program, file, environment, options, kernel_command_line))
+    return _merge(program, _layers(program, file, environment, options))
 
 
 def read_context_file(root: Path) -> bytes | None:
@@ -147,7 +141,7 @@ def _layers(
     file: Path | None,
     environment: Mapping[str, str],
     options: Tree,
-    kernel_command_line: str,
+    kernel_command_line: str = "",
 ) -> tuple[Layer, ...]:
     return (
         _file_layer(program, file),

@@ -8,8 +8,7 @@ machine says CloudStack, or a person does. Its password server is not asked.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,12 +52,10 @@ class Source(base.Source):
         *,
         root: Path = Path("/"),
         timeout: float = http.TOTAL_TIMEOUT,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._root = root
         self._timeout = timeout
-        self._clock = clock
 
     def candidate(self, machine: Machine) -> Candidate:
         """Tell CloudStack by its name in the firmware tables, which only its KVM hosts give."""
@@ -88,7 +85,7 @@ class Source(base.Source):
     async def _connect(self, session: aiohttp.ClientSession, router: str) -> MetadataService:
         url = router if "://" in router else f"http://{await _address(router)}"
         server = Service(session, url, setting="sources.cloudstack.routers")
-        service = MetadataService(server, None, self._clock, versions=("latest",))
+        service = MetadataService(server, None, versions=("latest",))
         await service.connect(within=None if self.detected else PROBE_TIMEOUT)
         return service
 

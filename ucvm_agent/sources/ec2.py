@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -58,18 +57,14 @@ class Source(base.Source):
 
     Arguments:
         timeout: seconds for one request.
-        clock: monotonic seconds; tokens age by it.
     """
 
     name = "ec2"
     rank = 50
 
-    def __init__(
-        self, settings: Ec2, *, timeout: float = http.TOTAL_TIMEOUT, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: Ec2, *, timeout: float = http.TOTAL_TIMEOUT) -> None:
         self._settings = settings
         self._timeout = timeout
-        self._clock = clock
         self._warned = False
 
     def candidate(self, machine: Machine) -> Candidate:
@@ -107,7 +102,7 @@ class Source(base.Source):
         failures: list[SourceError] = []
         for endpoint in self._settings.endpoints:
             server = Service(session, endpoint, setting="sources.ec2.endpoints")
-            service = MetadataService(server, self._settings, self._clock)
+            service = MetadataService(server, self._settings)
             try:
                 await service.connect(within=None if self.detected else PROBE_TIMEOUT)
             except (SourceAbsent, SourceUnavailable) as error:

@@ -17,10 +17,10 @@ def derive_instance_id(source: str, user_data: bytes, machine_id: str) -> str:
     return sha256(b"\0".join((source.encode(), machine_id.encode(), user_data))).hexdigest()
 
 
-def read_machine_id(path: Path = MACHINE_ID) -> str:
+def read_machine_id() -> str:
     """Return the machine-id, or an empty string where there is none (containers, an early initramfs)."""
     try:
-        return path.read_text(errors="replace").strip()
+        return MACHINE_ID.read_text(errors="replace").strip()
     except OSError:
         return ""
 

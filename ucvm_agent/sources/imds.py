@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ class MetadataService:
     Arguments:
         service: the server; made with `http.session(link_local=True)`.
         settings: of the tokens; None = a dialect that never had any.
-        clock: monotonic seconds.
+        clock: monotonic seconds; tokens age by it.
         versions: the trees that it may have, best first.
     """
 
@@ -60,7 +61,8 @@ class MetadataService:
         self,
         service: Service,
         settings: Ec2 | None,
-        clock: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
         versions: tuple[str, ...] = VERSIONS,
     ) -> None:
         self.version = versions[0]
