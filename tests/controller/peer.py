@@ -18,6 +18,7 @@ from ucvm_agent.errors import DeliveryDelayed
 from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp.client import Connection
+from ucvm_agent.xmpp.listener import Listener
 
 M = TypeVar("M", bound=Message)
 
@@ -25,7 +26,7 @@ PATIENCE = 20.0
 """Seconds that a test waits for an answer."""
 
 
-class Peer:
+class Peer(Listener):
     """An account of a VM.
 
     Attributes:
@@ -39,15 +40,6 @@ class Peer:
         self.acks: asyncio.Queue[str] = asyncio.Queue()
         self.elements: asyncio.Queue[Element] = asyncio.Queue()
         connection.listen(self)
-
-    def session_started(self, *, resumed: bool) -> None:
-        """Nothing to do."""
-
-    def session_lost(self, reason: str) -> None:
-        """Nothing to do."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do."""
 
     def received(self, message: Element) -> None:
         """Sort what comes, and acknowledge commands as an original agent does."""

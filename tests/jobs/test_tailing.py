@@ -21,7 +21,7 @@ from ucvm_agent.jobs.workshop import Workshop
 from ucvm_agent.settings import Jobs, Transfer
 
 if TYPE_CHECKING:
-    from ucvm_agent.xmpp.client import Listener
+    from ucvm_agent.xmpp.listener import Listener
 
 SIZE = 50_000
 

@@ -20,7 +20,8 @@ from ucvm_agent.errors import DeliveryDelayed, SettingsError
 from ucvm_agent.network.retry import waits
 from ucvm_agent.settings import Xmpp
 from ucvm_agent.xmpp import client, stream
-from ucvm_agent.xmpp.client import Connection, Show
+from ucvm_agent.xmpp.client import Connection
+from ucvm_agent.xmpp.presence import Show
 from ucvm_agent.xmpp.stream import MAX_STANZA
 
 
@@ -186,10 +187,10 @@ async def test_a_controller_that_subscribes_sees_the_status(connect: Connect, pr
     async with controller:
         async with connect() as (connection, ear):
             await ear.next("started")
-            connection.set_status(Show.BUSY, "contextualizing: 3 of 5")
+            connection.presence.set_status(Show.BUSY, "contextualizing: 3 of 5")
             await expect(controller, ("dnd", "contextualizing: 3 of 5"))
             break_stream(connection)
-            connection.set_status(Show.CHAT, "ready")
+            connection.presence.set_status(Show.CHAT, "ready")
             await expect(controller, ("chat", "ready"))
         await expect(controller, ("unavailable", ""))
 
@@ -200,11 +201,11 @@ async def test_another_is_seen_however_it_is_there(connect: Connect, prosody: Pr
     seen: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
     async with connect(jid=prosody.jid("jm"), password="pw", controllers=()) as (watcher, ear):
         await ear.next("started")
-        watcher.watch(lambda jid, there: seen.put_nowait((jid, there)))
+        watcher.presence.watch(lambda jid, there: seen.put_nowait((jid, there)))
         async with connect() as (connection, ear):
-            connection.set_status(show, "")
+            connection.presence.set_status(show, "")
             await ear.next("started")
-            watcher.subscribe(prosody.jid("agent"))
+            watcher.presence.subscribe(prosody.jid("agent"))
             async with asyncio.timeout(10):
                 while await seen.get() != (connection.jid, True):
                     pass

@@ -28,6 +28,7 @@ from ucvm_agent.network.retry import TRIES, retry
 from ucvm_agent.sources.asker import Assignment
 from ucvm_agent.sources.machine import Machine
 from ucvm_agent.xmpp.account import read_jid
+from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
     from ucvm_agent.settings import Xmpp
@@ -70,8 +71,8 @@ def read_card(machine_id: str, instance_id: str) -> Card:
     return Card(machine_id, instance_id, socket.gethostname(), {name: dmi[name] for name in FACTS if name in dmi})
 
 
-class Controllers:
-    """The controllers of the settings, as those who have contexts; an `Asker`, and a `Listener` of the connection.
+class Controllers(Listener):
+    """The controllers of the settings, as those who have contexts; an `Asker`.
 
     Arguments:
         verifier: judges what comes over this connection.
@@ -236,9 +237,6 @@ class Controllers:
         if self._asked and not resumed:
             self._news.set()
 
-    def session_lost(self, reason: str) -> None:
-        """Nothing to do: whoever waits for an answer runs out of time and asks again."""
-
     def received(self, message: Element) -> None:
         """Take what a controller says about contexts, and acknowledge it."""
         envelope = read_message(message)
@@ -267,9 +265,6 @@ class Controllers:
         elif told.sequence > self._newest:
             self._pushed = max(self._pushed, told.sequence)
             self._news.set()
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do: the answer tells that a message came through."""
 
     def _acknowledge(self, envelope: Envelope) -> None:
         try:

@@ -23,6 +23,7 @@ from ucvm_agent.copilot.post import Post
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, read_message
 from ucvm_agent.errors import DeliveryDelayed, LedgerError, OrderError
 from ucvm_agent.xmpp.client import Connection
+from ucvm_agent.xmpp.listener import Listener
 
 log = structlog.get_logger()
 
@@ -87,8 +88,8 @@ class Rehearsal:
             self.plan.set_result("".join(self._parts[number] for number in sorted(self._parts)))
 
 
-class Contexts:
-    """Answers VMs, and tells them of what is new; a `Listener` of the connection.
+class Contexts(Listener):
+    """Answers VMs, and tells them of what is new.
 
     Arguments:
         folder: of the contexts; None = there are none, but plans can be asked for.
@@ -257,15 +258,6 @@ class Contexts:
             sender, asker.machine_id, envelope.command, host=asker.host, instance_id=asker.instance_id
         )
         return asker if own else None
-
-    def session_started(self, *, resumed: bool) -> None:
-        """Nothing to do: VMs ask after a new session of theirs."""
-
-    def session_lost(self, reason: str) -> None:
-        """Nothing to do."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do."""
 
 
 def _known(machine: Machine) -> Asker:

@@ -18,6 +18,7 @@ from ucvm_agent.errors import DeliveryDelayed, LedgerError
 from ucvm_agent.events import Event
 from ucvm_agent.report.stanzas import EVENT, REQUEST, read_event, receipt_message
 from ucvm_agent.xmpp.client import Connection
+from ucvm_agent.xmpp.listener import Listener
 
 log = structlog.get_logger()
 
@@ -25,8 +26,8 @@ SETTLING_SECONDS = 30.0
 """After a new session, until a machine counts as gone whose presence has not come."""
 
 
-class Fleet:
-    """Keeps events and machines in the ledger; a `Listener` of the connection.
+class Fleet(Listener):
+    """Keeps events and machines in the ledger.
 
     An event is confirmed when it is on the disk: a controller that is killed before that gets it again.
 
@@ -46,7 +47,7 @@ class Fleet:
         self._subscribed: set[str] = set()
         self._session = asyncio.Event()
         connection.listen(self)
-        connection.watch(self._on_presence)
+        connection.presence.watch(self._on_presence)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -101,7 +102,7 @@ class Fleet:
     def _subscribe(self, account: str) -> None:
         if account not in self._subscribed:
             self._subscribed.add(account)
-            self._connection.subscribe(account)
+            self._connection.presence.subscribe(account)
 
     def _on_presence(self, jid: str, there: bool) -> None:
         (self._there.add if there else self._there.discard)(jid)
@@ -139,9 +140,3 @@ class Fleet:
             self._there.clear()
             self._subscribed.clear()
             self._session.set()
-
-    def session_lost(self, reason: str) -> None:
-        """Nothing to do."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from xml.etree.ElementTree import Element
 
 import structlog
 
 from ucvm_agent.controller.ledger.base import Ledger
 from ucvm_agent.controller.settings import Jobs
 from ucvm_agent.errors import LedgerError
+from ucvm_agent.xmpp.listener import Listener
 
 log = structlog.get_logger()
 
@@ -18,8 +18,8 @@ LONGEST_PAUSE = 10.0
 """Seconds between two looks at what has run out."""
 
 
-class Leases:
-    """Puts jobs back whose lease has run out; a `Listener` of the connection.
+class Leases(Listener):
+    """Puts jobs back whose lease has run out.
 
     Silence counts only while we can hear: after the start, and after the server was away, every agent gets the time of
     a lease to say that it is alive.
@@ -71,9 +71,3 @@ class Leases:
         """Hear nothing."""
         self._hears.clear()
         self._lost.set()
-
-    def received(self, message: Element) -> None:
-        """Nothing to do."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do."""

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import Element
 
 from ucvm_agent.errors import StoreError
+from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
     from ucvm_agent.store.events import EventQueue
     from ucvm_agent.xmpp.client import Connection
 
 
-class Trouble:
-    """A `Listener` of the connection.
+class Trouble(Listener):
+    """Watches the connection.
 
     Arguments:
         events: knows how far each reporter is.
@@ -65,9 +65,3 @@ class Trouble:
     def session_lost(self, reason: str) -> None:
         """Look anew."""
         self._news.set()
-
-    def received(self, message: Element) -> None:
-        """Nothing to do."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do."""

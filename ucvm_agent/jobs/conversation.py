@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
-from xml.etree.ElementTree import Element
 
 import structlog
 
@@ -16,6 +15,7 @@ from ucvm_agent.copilot.messages import Error, HaveJob, Message, Redirect, Secur
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import DeliveryDelayed
 from ucvm_agent.jobs.expectation import Expectations
+from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
     from ucvm_agent.copilot.messages import AnyMessage
@@ -62,8 +62,8 @@ def delays(first: float, longest: float) -> Iterator[float]:
         delay = delay * 2 if delay * 2 <= longest else first
 
 
-class Conversation:
-    """Our side of it; a `Listener` of the connection.
+class Conversation(Listener):
+    """Our side of it.
 
     Arguments:
         post: only the managers' messages come through it.
@@ -230,9 +230,6 @@ class Conversation:
         self.online.clear()
         for id_ in self._under_way:
             self._settle(id_, taken=False)
-
-    def received(self, message: Element) -> None:
-        """Nothing to do: the post takes the messages."""
 
     def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
         """Let who waits for it go on; what is not answered is asked again."""

@@ -6,7 +6,6 @@ import asyncio
 import random
 import secrets
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import Element
 
 import structlog
 from slixmpp import JID
@@ -15,6 +14,7 @@ from slixmpp.plugins.xep_0004 import Form
 
 from ucvm_agent.errors import SettingsError
 from ucvm_agent.xmpp.account import read_jid
+from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
     from slixmpp.stanza import Presence
@@ -46,8 +46,8 @@ def read_room(text: str) -> JID:
     return room
 
 
-class Room:
-    """Our place in the room, taken again whenever it was lost; a `Listener` of the connection.
+class Room(Listener):
+    """Our place in the room, taken again whenever it was lost.
 
     Its nickname is the resource of our JID; where somebody has that already, a random pair like `e48b-42d9`.
 
@@ -111,15 +111,6 @@ class Room:
         """Enter again, unless the session goes on that is in the room."""
         if not resumed:
             self._lost.set()
-
-    def session_lost(self, reason: str) -> None:
-        """Nothing to do until there is a session."""
-
-    def received(self, message: Element) -> None:
-        """Nothing to do: the post takes the messages."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do."""
 
 
 async def _join(stream: Stream, room: JID, nickname: str) -> str:

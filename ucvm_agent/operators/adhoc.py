@@ -9,7 +9,6 @@ import os
 import socket
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import Element
 
 import structlog
 from slixmpp import Iq
@@ -21,6 +20,7 @@ from ucvm_agent.errors import UcvmError
 from ucvm_agent.operators import forms
 from ucvm_agent.operators.commands import Command, obey, offered
 from ucvm_agent.operators.text import sendable
+from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
     from slixmpp.xmlstream import StanzaBase
@@ -52,8 +52,8 @@ class Sessions(OrderedDict[str, Session]):
             self.popitem(last=False)
 
 
-class AdHocCommands:
-    """The commands, offered in each session of a connection; a `Listener` of it.
+class AdHocCommands(Listener):
+    """The commands, offered in each session of a connection.
 
     Arguments:
         connection: over which they come.
@@ -114,12 +114,6 @@ class AdHocCommands:
     def session_lost(self, reason: str) -> None:
         """Forget what was begun: the answers are lost."""
         self._sessions.clear()
-
-    def received(self, message: Element) -> None:
-        """Nothing to do: commands come in another kind of stanza."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do: an operator who gets no answer asks again."""
 
 
 class _Steps:

@@ -16,6 +16,7 @@ from ucvm_agent.copilot.stanza import CLIENT_NAMESPACE, MESSAGE, bare, read_dela
 from ucvm_agent.errors import DeliveryDelayed, UcvmError
 from ucvm_agent.operators.commands import Command, obey, offered
 from ucvm_agent.operators.text import sendable
+from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
     from ucvm_agent.operators.base import Accounts, Machine
@@ -49,8 +50,8 @@ class Line:
     thread: str
 
 
-class Chat:
-    """Answers operators; a `Listener` of the connection.
+class Chat(Listener):
+    """Answers operators.
 
     Arguments:
         connection: over which they speak.
@@ -112,15 +113,6 @@ class Chat:
             log.warning("an operator says too much at a time", operator=sender)
         else:
             self._said.put_nowait(Line(sender, text, kind, message.findtext(THREAD, "")))
-
-    def session_started(self, *, resumed: bool) -> None:
-        """Nothing to do."""
-
-    def session_lost(self, reason: str) -> None:
-        """Nothing to do."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """Nothing to do: an operator who gets no answer asks again."""
 
 
 def _help(commands: tuple[Command, ...]) -> str:

@@ -111,7 +111,7 @@ class Outbox:
             with suppress(StoreError):
                 state, reason = await asyncio.to_thread(lambda: (self._store.state, self._store.reason))
                 if state is not None:
-                    connection.set_status(*presence(state, reason))
+                    connection.presence.set_status(*presence(state, reason))
             await self._changed.wait()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ucvm_agent.events import State
-from ucvm_agent.xmpp.client import Show
+from ucvm_agent.xmpp.presence import Show
 
 SHOWN = {
     State.READY: Show.CHAT,

@@ -18,6 +18,7 @@ from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.stanzas import confirmed, event_message
 from ucvm_agent.xmpp.account import read_jid
 from ucvm_agent.xmpp.client import Connection
+from ucvm_agent.xmpp.listener import Listener
 
 ANSWER_SECONDS = 30.0
 """How long one `send` waits for the receipt; a later one is still taken."""
@@ -54,8 +55,8 @@ class Letter:
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class XmppReporter(Reporter):
-    """One controller on an XMPP network; a `Listener` of the connection.
+class XmppReporter(Reporter, Listener):
+    """One controller on an XMPP network.
 
     Arguments:
         connection: shared with the other controllers.

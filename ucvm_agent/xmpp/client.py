@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
 import structlog
-from slixmpp.stanza import Message, Presence
+from slixmpp.stanza import Message
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
@@ -21,7 +20,9 @@ from tenacity.wait import wait_base
 from ucvm_agent.errors import NotConnected
 from ucvm_agent.network.retry import AWAY
 from ucvm_agent.settings import Xmpp
-from ucvm_agent.xmpp.account import explain, full_jid, read_jid, read_password, tls_context
+from ucvm_agent.xmpp.account import explain, full_jid, read_password, tls_context
+from ucvm_agent.xmpp.listener import Listener
+from ucvm_agent.xmpp.presence import Presence
 from ucvm_agent.xmpp.stream import Failure, Stream
 
 log = structlog.get_logger()
@@ -34,32 +35,6 @@ CLOSE_SECONDS = 2.0
 
 LASTING = wait_random(30.0, 60.0)
 """The least wait, in seconds, after a failure that a person has to mend: wrong password, wrong certificate."""
-
-
-class Show(StrEnum):
-    """The presences that XMPP knows (RFC 6121, section 4.7.2.1)."""
-
-    AVAILABLE = ""
-    AWAY = "away"
-    CHAT = "chat"
-    BUSY = "dnd"
-    AWAY_LONG = "xa"
-
-
-class Listener(Protocol):
-    """Who wants to know what happens on the connection; it is called on the event loop and must not block."""
-
-    def session_started(self, *, resumed: bool) -> None:
-        """The server is there; `resumed` means that it still has all that it acknowledged (XEP-0198)."""
-
-    def session_lost(self, reason: str) -> None:
-        """The server is gone for now."""
-
-    def received(self, message: Element) -> None:
-        """A `<message>` came in."""
-
-    def acknowledged(self, id: str) -> None:  # noqa: A002 - as the attribute is called
-        """The server has taken over the stanza of this id (XEP-0198)."""
 
 
 Extension: TypeAlias = Callable[[Stream], None]
@@ -81,22 +56,20 @@ class Connection:
     Attributes:
         lost: why there is no connection, or was none before this one.
         tried: set once the first attempt has succeeded or failed.
+        presence: how we show ourselves, and who else is there.
     """
 
     def __init__(self, settings: Xmpp, machine_id: str, *, away: wait_base = AWAY, present: bool = True) -> None:
         self.connected = False
         self.lost = Failure("not connected yet")
         self.tried = asyncio.Event()
-        self._settings = settings
         self._jid = full_jid(settings.jid, machine_id)
-        self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in settings.controllers}
+        self.presence = Presence(settings, shown=present)
+        self._settings = settings
         self._away = away
-        self._present = present
         self._told = ""
         self._listeners: list[Listener] = []
         self._extensions: list[Extension] = []
-        self._on_presence: Callable[[str, bool], None] | None = None
-        self._status = (Show.AVAILABLE, "")
         self._stream: Stream | None = None
         self._failure: Failure | None = None
         self._started: asyncio.Future[None] | None = None
@@ -116,26 +89,6 @@ class Connection:
         self._extensions.append(extension)
         if self._stream is not None:
             extension(self._stream)
-
-    def watch(self, on_presence: Callable[[str, bool], None]) -> None:
-        """Tell of the presence of others: their full JIDs, and whether they are there.
-
-        Who is seen is up to them; `subscribe` asks.
-        """
-        self._on_presence = on_presence
-
-    def subscribe(self, account: str) -> None:
-        """Ask an account, a bare JID, to be seen; nothing happens while there is no connection."""
-        if self.connected and self._stream is not None:
-            self._stream.send_presence(pto=account, ptype="subscribe")
-
-    def set_status(self, show: Show, text: str) -> None:
-        """Say how the VM is, now and after each reconnection."""
-        if (show, text) == self._status:
-            return
-        self._status = (show, text)
-        if self.connected:
-            self._send_presence()
 
     def send(self, message: Element) -> None:
         """Send a `<message>`; `Listener.acknowledged` tells when the server has it.
@@ -237,16 +190,10 @@ class Connection:
             "no_auth": lambda _: self._end(Failure("the server offers no login that is safe", lasting=True)),
             "disconnected": self._on_disconnected,
             "stanza_acked": self._on_acknowledged,
-            "presence_subscribe": self._on_subscription,
-            "presence_unavailable": lambda presence: self._on_presence_of(presence, there=False),
-            # slixmpp has an event for each way to be there.
-            **{
-                f"presence_{show.value or 'available'}": lambda presence: self._on_presence_of(presence, there=True)
-                for show in Show
-            },
         }
         for name, handler in handlers.items():
             stream.add_event_handler(name, handler)
+        self.presence.install(stream)
         for extension in self._extensions:
             extension(stream)
         return stream
@@ -265,7 +212,7 @@ class Connection:
         self.connected = True
         self.tried.set()
         log.info("xmpp connected", jid=self.jid, resumed=resumed)
-        self._send_presence()
+        self.presence.session_started(stream)
         # For what a resumed stream has just sent once more.
         stream.request_acknowledgement()
         for listener in self._listeners:
@@ -301,28 +248,12 @@ class Connection:
         for listener in self._listeners:
             listener.received(stanza.xml)
 
-    def _on_subscription(self, presence: Presence) -> None:
-        """Let the controllers, and nobody else, see how the VM is."""
-        answer: Literal["subscribed", "unsubscribed"] = (
-            "subscribed" if presence["from"].bare in self._controllers else "unsubscribed"
-        )
-        if self._stream is not None:
-            self._stream.send_presence(pto=presence["from"].bare, ptype=answer)
-
-    def _on_presence_of(self, presence: Presence, *, there: bool) -> None:
-        if self._on_presence is not None:
-            self._on_presence(str(presence["from"]), there)
-
-    def _send_presence(self) -> None:
-        show, text = self._status
-        if self._stream is not None and self._present:
-            self._stream.send_presence(pshow=show.value or None, pstatus=text or None)
-
     def _end(self, failure: Failure) -> None:
         if self._ended is None or self._ended.done():
             return
         self._ended.set_result(None)
         self.connected, self.lost = False, failure
+        self.presence.session_lost()
         self.tried.set()
         for listener in self._listeners:
             listener.session_lost(failure.reason)
