@@ -85,12 +85,10 @@ HEAVY = {
         "network/http.py",
     },
     "slixmpp": {
-        "assignment/controllers.py",
         "monitoring/room.py",
         "operators/adhoc.py",
         "operators/forms.py",
         "operators/text.py",
-        "report/xmpp.py",
         "xmpp/account.py",
         "xmpp/client.py",
         "xmpp/stream.py",

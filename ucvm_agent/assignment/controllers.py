@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from xml.etree.ElementTree import Element
 
 import structlog
-from slixmpp import JID, InvalidJID
 
 from ucvm_agent.copilot import context
 from ucvm_agent.copilot.context import Card, Offer, Part
@@ -27,7 +26,7 @@ from ucvm_agent.errors import DeliveryDelayed, MessageRefused, SourceError, Sour
 from ucvm_agent.network.retry import TRIES, retry
 from ucvm_agent.sources.asker import Assignment
 from ucvm_agent.sources.machine import Machine
-from ucvm_agent.xmpp.account import read_jid
+from ucvm_agent.xmpp.account import account_of, read_jid
 from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ class Controllers(Listener):
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         if digest != offer.digest:
             raise SourceRefused("the context that came has another digest than the one that was offered", where=sender)
-        return Assignment(_bare(sender), bytes(content), offer.sequence)
+        return Assignment(account_of(sender), bytes(content), offer.sequence)
 
     async def _part(self, sender: str, offer: Offer, offset: int, answers: Answers) -> Part:
         try:
@@ -242,7 +241,7 @@ class Controllers(Listener):
         envelope = read_message(message)
         if message.get("type") == "error" or (told := context.read(envelope)) is None:
             return
-        if _bare(envelope.sender) not in self._accounts:
+        if account_of(envelope.sender) not in self._accounts:
             log.warning("a stranger sends a context", sender=envelope.sender)
             return
         try:
@@ -271,10 +270,3 @@ class Controllers(Listener):
             self._connection.send(message_element(Envelope(to=envelope.sender, ack=envelope.id)))
         except DeliveryDelayed as error:
             log.debug("a message was not acknowledged", reason=error.message)
-
-
-def _bare(jid: str) -> str:
-    try:
-        return str(JID(jid).bare)
-    except InvalidJID:
-        return ""

@@ -9,14 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, tostring
 
-from slixmpp import JID, InvalidJID
-
 from ucvm_agent.copilot.stanza_error import StanzaError, read_error
 from ucvm_agent.errors import DeliveryDelayed, DeliveryError, DeliveryRefused, NotConnected
 from ucvm_agent.events import Event
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.report.stanzas import confirmed, event_message
-from ucvm_agent.xmpp.account import read_jid
+from ucvm_agent.xmpp.account import account_of, read_jid
 from ucvm_agent.xmpp.client import Connection
 from ucvm_agent.xmpp.listener import Listener
 
@@ -138,7 +136,7 @@ class XmppReporter(Reporter, Listener):
     def received(self, message: Element) -> None:
         """Take a confirmation or an error for the event under way, if it is from the controller's account."""
         letter = self._letter
-        if not letter.id or _bare(message.get("from", "")) != self._controller.bare:
+        if not letter.id or account_of(message.get("from", "")) != self._controller.bare:
             return
         if self._receipts and confirmed(message) == letter.id:
             self._settle()
@@ -172,10 +170,3 @@ def _judge(error: StanzaError, controller: str) -> DeliveryError:
     if error.kind == "modify" and error.condition != "jid-malformed":
         return DeliveryRefused(f"{controller} refused it: {error}")
     return DeliveryDelayed(f"{controller} cannot be reached: {error}")
-
-
-def _bare(jid: str) -> str:
-    try:
-        return str(JID(jid).bare)
-    except InvalidJID:
-        return ""

@@ -53,6 +53,14 @@ def read_jid(text: str, where: str) -> JID:
         raise SettingsError(f"not a JID: {text}", where=where, hint="write it as user@domain") from error
 
 
+def account_of(jid: str) -> str:
+    """Return the account of an address from the wire, in its one form; empty if it is no address."""
+    try:
+        return str(JID(jid).bare)
+    except InvalidJID:
+        return ""
+
+
 def full_jid(text: str, machine_id: str) -> JID:
     """Return the address to log in as; without a resource of its own it gets that of the machine.
 
