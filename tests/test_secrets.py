@@ -85,7 +85,7 @@ def cloud() -> Iterator[Mapping[str, str]]:
 
 def test_each_source_is_tried() -> None:
     """One that is added needs an offer here."""
-    assert set(sources.names()) <= set(OFFERS)
+    assert set(sources.NAMES) <= set(OFFERS)
 
 
 @pytest.mark.parametrize("name", OFFERS)

@@ -23,7 +23,7 @@ def complete_arguments(parser: argparse.ArgumentParser) -> None:
             for command in action.choices.values():
                 complete_arguments(command)
         elif action.option_strings[:1] == ["--source"]:
-            action.choices = sources.names()
+            action.choices = sources.NAMES
         elif action.metavar in ("FILE", "DIR"):
             action.complete = shtab.FILE if action.metavar == "FILE" else shtab.DIRECTORY
 

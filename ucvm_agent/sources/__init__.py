@@ -22,29 +22,23 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """In `sources.names`: all sources, as far as the machine does not speak against them."""
 
-_SUPPORT = frozenset({"base", "claims", "find", "identity", "imds", "local", "machine", "race", "routers"}) | frozenset(
-    {
-        "asker",
-        "azure_medium",
-        "following",
-        "guestinfo",
-        "interfaces",
-        "nocloud_seed",
-        "online_context",
-        "online_service",
-        "render_survey",
-        "service",
-        "survey",
-    }
+NAMES = (
+    "azure",
+    "bootloader",
+    "cernvm_online",
+    "cloudstack",
+    "configdrive",
+    "ec2",
+    "extra",
+    "file",
+    "gce",
+    "nocloud",
+    "opennebula",
+    "openstack",
+    "vsphere",
+    "xmpp",
 )
-"""Modules of this room that are no source."""
-
-
-def names() -> list[str]:
-    """Return the names of all sources."""
-    from pkgutil import iter_modules
-
-    return sorted(module.name for module in iter_modules(__path__) if not module.ispkg and module.name not in _SUPPORT)
+"""All sources: modules of this room, each with a class `Source`."""
 
 
 def chosen(settings: Settings) -> bool:
@@ -62,7 +56,7 @@ def make_all(settings: Settings, folder: Path | None = None, asker: Asker | None
     Raises:
         SettingsError: one of them does not exist.
     """
-    return [make(name, settings, folder, asker) for name in (settings.sources.names if chosen(settings) else names())]
+    return [make(name, settings, folder, asker) for name in (settings.sources.names if chosen(settings) else NAMES)]
 
 
 def make(name: str, settings: Settings, folder: Path | None = None, asker: Asker | None = None) -> Source:
@@ -75,9 +69,8 @@ def make(name: str, settings: Settings, folder: Path | None = None, asker: Asker
     Raises:
         SettingsError: there is no such source.
     """
-    known = names()
-    if name not in known:
-        hint = suggest(name, known) or f"there are {', '.join(known)}"
+    if name not in NAMES:
+        hint = suggest(name, NAMES) or f"there are {', '.join(NAMES)}"
         raise SettingsError(f"there is no source {name!r}", where="sources.names", hint=hint)
     source: Source = import_module(f"{__name__}.{name}").Source.make(settings.sources, folder)
     source.asker = asker
