@@ -6,9 +6,9 @@ which µCernVM had as well (section 1 there).
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
+from ucvm_agent.sources.machine import split_command_line
 from ucvm_agent.userdata.context import UCERNVM, Context
 
 PARAMETERS = {
@@ -46,7 +46,7 @@ class Wishes:
 
 def read_wishes(context: Context, kernel_command_line: str) -> Wishes:
     """Return what the context and, beneath it, the kernel's parameters say."""
-    words = dict(word.split("=", 1) for word in _words(kernel_command_line) if "=" in word)
+    words = dict(word.split("=", 1) for word in split_command_line(kernel_command_line) if "=" in word)
 
     def text(key: str) -> str:
         entry = context.entry(f"{UCERNVM} {key}")
@@ -68,10 +68,3 @@ def read_wishes(context: Context, kernel_command_line: str) -> Wishes:
         limited=text("resize_rootfs") == "0",
         spares_second_disk=text("use_boothd") == "1",
     )
-
-
-def _words(command_line: str) -> list[str]:
-    try:
-        return shlex.split(command_line)
-    except ValueError:  # a quote that nobody has closed
-        return command_line.split()

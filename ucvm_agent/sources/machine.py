@@ -5,6 +5,7 @@ References/clouds.md, section 1, lists the signs of each platform.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +72,14 @@ class Machine:
                 platform = value.strip('"').partition(";")[0].lower()
                 named = _PLATFORMS.get(platform, platform)
         return named
+
+
+def split_command_line(line: str) -> list[str]:
+    """Return the words of the kernel command line, without the quotes round them."""
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quote that nobody has closed
+        return line.split()
 
 
 def _text(path: Path) -> str:

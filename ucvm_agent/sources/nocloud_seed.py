@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from ucvm_agent.errors import SourceAbsent, SourceRefused, SourceUnavailable
 from ucvm_agent.network.retry import retry
 from ucvm_agent.sources.base import MAX_BODY
 from ucvm_agent.sources.local import read_file
-from ucvm_agent.sources.machine import Machine
+from ucvm_agent.sources.machine import Machine, split_command_line
 
 if TYPE_CHECKING:
     import aiohttp
@@ -59,20 +58,13 @@ class Seed:
 
 def read_named(machine: Machine) -> Named | None:
     """Return what the kernel command line says, or else the serial number of the firmware; None if neither does."""
-    words = _kernel_words(machine.kernel_command_line)
+    words = split_command_line(machine.kernel_command_line)
     serial = machine.dmi.get("product_serial", "")
     for by, texts in (("the kernel command line", words), ("product_serial", [serial])):
         for text in texts:
             if match := _SEED.fullmatch(text):
                 return Named(by, _values(match["values"] or "", machine))
     return None
-
-
-def _kernel_words(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError:
-        return line.split()  # an open quote is no reason to miss the seed
 
 
 def _values(text: str, machine: Machine) -> dict[str, str]:
