@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ucvm_agent.assignment.controllers import Controllers
     from ucvm_agent.copilot.post import Post
     from ucvm_agent.copilot.secure import Consumer
+    from ucvm_agent.copilot.signature import Verifier
     from ucvm_agent.copilot.ticketing import Ticketing
     from ucvm_agent.daemon.trouble import Trouble
     from ucvm_agent.jobs.worker import Worker
@@ -94,7 +95,6 @@ async def reach(
     """
     if connection is None:
         return Counterparts(attended=tuple(metered(settings, store, None)))
-    from ucvm_agent.assignment.controllers import Controllers, read_card
     from ucvm_agent.copilot.post import Post
     from ucvm_agent.copilot.signature import Verifier
     from ucvm_agent.copilot.stanza import bare
@@ -112,11 +112,7 @@ async def reach(
         secure=secure,
         letters=store.letters,
     )
-    ticketing = None
-    if secure is not None:
-        from ucvm_agent.copilot.ticketing import Ticketing
-
-        ticketing = Ticketing(post, secure, settings.jobs.secure.key_manager, settings.jobs.secure.credential)
+    ticketing = _ticketing(post, secure, settings.jobs) if secure is not None else None
     worker = None
     if settings.jobs.enabled and accounts:
         from ucvm_agent.jobs.worker import Worker
@@ -130,13 +126,23 @@ async def reach(
     )
     names = [f"xmpp:{controller}" for controller in settings.xmpp.controllers]
     trouble = Trouble(connection, store.events, names, changed)
-    if not accounts:
-        return Counterparts(None, post, worker, attended, trouble=trouble)
+    if accounts:
+        renewal.controllers = await _controllers(connection, settings, store, verifier)
+    return Counterparts(renewal.controllers, post, worker, attended, ticketing, trouble)
+
+
+async def _controllers(connection: Connection, settings: Settings, store: Store, verifier: Verifier) -> Controllers:
+    from ucvm_agent.assignment.controllers import Controllers, read_card
+
     card = await asyncio.to_thread(read_card, store.machine_id, store.instance_id)
     last = await asyncio.to_thread(store.last_context)
-    newest = last.metadata.sequence if last else 0
-    renewal.controllers = Controllers(connection, settings.xmpp, card, verifier, newest=newest)
-    return Counterparts(renewal.controllers, post, worker, attended, ticketing, trouble)
+    return Controllers(connection, settings.xmpp, card, verifier, newest=last.metadata.sequence if last else 0)
+
+
+def _ticketing(post: Post, secure: Consumer, jobs: Jobs) -> Ticketing:
+    from ucvm_agent.copilot.ticketing import Ticketing
+
+    return Ticketing(post, secure, jobs.secure.key_manager, jobs.secure.credential)
 
 
 def make_consumer(jobs: Jobs) -> Consumer | None:

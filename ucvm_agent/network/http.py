@@ -88,7 +88,7 @@ async def session(
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         middlewares=() if link_local else (_through_proxy,),
-        trace_configs=[_trace(hidden, same_port=link_local)],
+        trace_configs=[_logging(hidden), _redirect_check(same_port=link_local)],
     ) as opened:
         yield opened
 
@@ -159,7 +159,7 @@ async def _through_proxy(request: aiohttp.ClientRequest, handler: aiohttp.Client
     return await handler(request)
 
 
-def _trace(hidden: str, *, same_port: bool) -> aiohttp.TraceConfig:
+def _logging(hidden: str) -> aiohttp.TraceConfig:
     def shown(url: object) -> str:
         text = without_secrets(str(url))
         return text.replace(hidden, "***") if hidden else text
@@ -190,19 +190,22 @@ def _trace(hidden: str, *, same_port: bool) -> aiohttp.TraceConfig:
     ) -> None:
         log_end("http request failed", request, params, error=type(params.exception).__name__)
 
-    async def check_redirect(
-        _: aiohttp.ClientSession, request: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
-    ) -> None:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(log_request)
+    trace.on_request_end.append(log_answer)
+    trace.on_request_exception.append(log_failure)
+    return trace
+
+
+def _redirect_check(*, same_port: bool) -> aiohttp.TraceConfig:
+    async def check(_: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams) -> None:
         location = params.response.headers.get("Location", "")
         if not _may_follow(str(params.url), location, same_port=same_port):
             params.response.close()
             raise AnswerRefused("the answer redirects to another host, or away from TLS")
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(log_request)
-    trace.on_request_end.append(log_answer)
-    trace.on_request_exception.append(log_failure)
-    trace.on_request_redirect.append(check_redirect)
+    trace.on_request_redirect.append(check)
     return trace
 
 
