@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum, auto
+from enum import StrEnum, auto
 from pathlib import Path
 
 import structlog
@@ -58,8 +58,8 @@ class Applied:
     seconds: float
 
 
-class Result(Enum):
-    """How one step ended."""
+class Result(StrEnum):
+    """How one step ended; each is counted in `Applied` under its own name."""
 
     CHANGED = auto()
     UNCHANGED = auto()
@@ -142,27 +142,13 @@ class _Run:
     async def finish(self, seconds: float) -> Applied:
         """Report the end of the plan."""
         results = list(self.results.values())
-        applied = Applied(
-            changed=results.count(Result.CHANGED),
-            unchanged=results.count(Result.UNCHANGED),
-            failed=results.count(Result.FAILED),
-            skipped=results.count(Result.SKIPPED),
-            failures=tuple(self.failures),
-            seconds=seconds,
-        )
+        counts = {result.value: results.count(result) for result in Result}
         digest = self.plan.context.digest
         await asyncio.to_thread(self.store.adopt, self.settled, digest)
         await asyncio.to_thread(self._tidy_up)
-        event = Contextualized(
-            digest=digest,
-            changed=applied.changed,
-            unchanged=applied.unchanged,
-            failed=applied.failed,
-            skipped=applied.skipped,
-            seconds=round(seconds, 3),
-        )
+        event = Contextualized(digest=digest, **counts, seconds=round(seconds, 3))
         await asyncio.to_thread(self.store.events.emit, event)
-        return applied
+        return Applied(**counts, failures=tuple(self.failures), seconds=seconds)
 
     def _tidy_up(self) -> None:
         """Remove what commands of earlier contexts left, but not the results of those that were interrupted."""

@@ -6,11 +6,12 @@ that it would meet later, and there is one list of settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import SecretStr, create_model
+from pydantic.fields import FieldInfo
 
 from ucvm_agent.contextualize.actions.secret import Secret
 from ucvm_agent.contextualize.options import Options, Reads, keys_of
@@ -62,15 +63,9 @@ def settings_options(base: type[O], also: Mapping[tuple[str, str], str]) -> type
     return create_model(base.__name__, __base__=base, **fields)
 
 
-def _settings() -> dict[tuple[str, str], Any]:
-    return dict(_allowed())
-
-
-def _allowed() -> Iterator[tuple[tuple[str, str], Any]]:
-    for path, declared in leaves():
-        # What is deeper, the original's secure mode, names files of keys: those come with the image.
-        if path[0] in CONTEXT_TABLES and len(path) == 2:
-            yield (path[0], path[1]), declared
+def _settings() -> dict[tuple[str, str], FieldInfo]:
+    # What is deeper, the original's secure mode, names files of keys: those come with the image.
+    return {(path[0], path[1]): field for path, field in leaves() if path[0] in CONTEXT_TABLES and len(path) == 2}
 
 
 def _field(table: str, name: str) -> str:
