@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucvm_agent.bootloader.console import say, shout
-from ucvm_agent.files.private_file import sync_folder
+from ucvm_agent.files import whole_file
 
 SNAPSHOT, FORCED = "aux/cvmfs_snapshot", "aux/cvmfs_force_tag"
 _HASH = re.compile(r"[0-9a-f]{40,64}(-[a-z0-9]+)?")
@@ -53,7 +53,7 @@ def keep(repository: str, chosen: Snapshot, mounted: Path, scratch: Path) -> Non
         return
     try:
         root_hash = os.getxattr(mounted, _ATTRIBUTE).decode()
-        _write(scratch / SNAPSHOT, f"{root_hash}\n{chosen.tag}\n{repository}\n")
+        whole_file.write(scratch / SNAPSHOT, f"{root_hash}\n{chosen.tag}\n{repository}\n".encode(), mode=0o666)
     except (OSError, ValueError) as error:
         shout(f"the snapshot cannot be kept, the next start may have another one: {error}")
     else:
@@ -65,13 +65,3 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text().splitlines()]
     except (OSError, ValueError):
         return []
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)

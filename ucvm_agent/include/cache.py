@@ -6,15 +6,13 @@ and of the text. What another instance has left on this disk is not used, nor wh
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import structlog
 
-from ucvm_agent.files.private_file import sync_folder
+from ucvm_agent.files import whole_file
 from ucvm_agent.userdata.bounds import MAX_UNPACKED
 
 log = structlog.get_logger()
@@ -45,19 +43,9 @@ class Cache:
 
     def write(self, url: str, text: bytes) -> None:
         """Keep what `url` has brought."""
-        path = self._path(url)
-        temporary = path.with_suffix(".new")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                temporary.unlink()  # left over from a power cut
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._head(text) + text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            sync_folder(self._folder)
+            whole_file.write(self._path(url), self._head(text) + text)
         except OSError as error:
             log.warning(
                 "an include cannot be kept for a boot without network", folder=str(self._folder), reason=error.strerror

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from ucvm_agent.errors import TransferRefused
+from ucvm_agent.files import whole_file
 from ucvm_agent.transfer.checksum import sha256_of
-from ucvm_agent.transfer.partial import disk, write_whole
+from ucvm_agent.transfer.partial import disk
 
 
 def manifest(archive: Path) -> str:
@@ -45,7 +46,7 @@ def write_manifest(archive: Path) -> Path:
     path = archive.with_name(f"{archive.name}.sha256")
     text = manifest(archive)
     with disk(path):
-        write_whole(path, text.encode("utf-8", "surrogateescape"))
+        whole_file.write(path, text.encode("utf-8", "surrogateescape"))
     return path
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from ucvm_agent.errors import TransferDelayed, TransferRefused
-from ucvm_agent.files.private_file import MODE, sync_folder
+from ucvm_agent.files import whole_file
+from ucvm_agent.files.private_file import MODE
 
 KEEP_EVERY = 8 * 2**20
 """Bytes after which what has come is made safe: so much is fetched twice at most after a crash."""
@@ -156,7 +157,7 @@ class Partial:
             TransferRefused: nothing can be written there.
         """
         with self._lock, disk(self.target):
-            publish(self.file, self._path, self.target)
+            whole_file.publish(self.file, self._path, self.target)
             self.version = ""
             self._forget()
 
@@ -182,14 +183,14 @@ class Partial:
         self.size, self._kept, self.version = size, size, version
 
     def _forget(self) -> None:
-        for path in (self._note, _temporary(self._note)):
+        for path in (self._note, whole_file.beside(self._note)):
             path.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         if not self.version:
             return
         os.fsync(self.file.fileno())
-        write_whole(self._note, json.dumps({"size": self.size, "version": self.version}).encode())
+        whole_file.write(self._note, json.dumps({"size": self.size, "version": self.version}).encode())
         self._kept = self.size
 
 
@@ -208,35 +209,6 @@ def disk(where: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise DiskFull(f"the disk is full: {reason}", where=str(where), hint="make space") from None
         raise TransferRefused(f"the file of this machine cannot be used: {reason}", where=str(where)) from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there whole or, after a power cut, as it was before.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    temporary = _temporary(path)
-    temporary.unlink(missing_ok=True)  # left over from a power cut
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE), "wb") as file:
-        file.write(content)
-        publish(file, temporary, path)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
-
-
-def publish(file: IO[bytes], path: Path, target: Path) -> None:
-    """Give an open file of the same folder its final name, once it is on the disk.
-
-    Raises:
-        OSError: it cannot be.
-    """
-    file.flush()
-    os.fsync(file.fileno())
-    path.rename(target)
-    sync_folder(target.parent)
 
 
 def _open(path: Path) -> IO[bytes]:
