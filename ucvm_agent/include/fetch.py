@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
-from ucvm_agent.errors import SecretError, SettingsError
+from ucvm_agent.errors import SecretError, SettingsError, SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.sources.base import Fetched
 from ucvm_agent.userdata.bounds import MAX_UNPACKED
 
@@ -27,26 +27,8 @@ if TYPE_CHECKING:
 MAX_SIZE = MAX_UNPACKED
 """Most bytes of all includes together."""
 
-
 TRIES = 3
 """Most tries of one include, after faults that may pass."""
-
-
-class Refused(Exception):
-    """An include is not fetched, or brought nothing.
-
-    Arguments:
-        reason: never holds a secret.
-    """
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
-
-
-class Delayed(Refused):
-    """… now; it may be had in a second."""
 
 
 class Fetcher:
@@ -94,20 +76,18 @@ class Fetcher:
         fetch = {"s3": self._fetch_s3, "file": _fetch_file}.get(scheme, self._fetch_http)
         try:
             async with asyncio.timeout(self._settings.timeout):
-                data = await retry(partial(fetch, include.url), on=Delayed, tries=TRIES)
+                data = await retry(partial(fetch, include.url), on=SourceUnavailable, tries=TRIES)
             self._count(len(data))
-        except Refused as refused:
-            return Fetched(None, refused.reason, refused.hint)
         except TimeoutError:
             return Fetched(None, f"no answer within {self._settings.timeout:g} s", "is the server up, and reachable?")
-        except (SecretError, SettingsError) as error:
+        except (SourceError, SecretError, SettingsError) as error:
             return Fetched(None, error.message, error.hint)
         return Fetched(data)
 
     def _count(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise Refused(f"all includes together have more than {MAX_SIZE // 2**20} MiB")
+            raise SourceRefused(f"all includes together have more than {MAX_SIZE // 2**20} MiB")
 
     async def _fetch_http(self, url: str) -> bytes:
         import aiohttp
@@ -117,19 +97,19 @@ class Fetcher:
         try:
             async with (await self._http_session()).get(url) as response:
                 if response.status in http.RETRYABLE:
-                    raise Delayed(f"the server answered {response.status}")
+                    raise SourceUnavailable(f"the server answered {response.status}")
                 if response.status != 200:
-                    raise Refused(f"the server answered {response.status}")
+                    raise SourceRefused(f"the server answered {response.status}")
                 return await http.read_bounded(response, max(0, self._left))
         except http.AnswerRefused as refused:
-            raise Refused(str(refused)) from None
+            raise SourceRefused(str(refused)) from None
         except aiohttp.InvalidURL:
-            raise Refused("this is no URL", "write https://…") from None
+            raise SourceRefused("this is no URL", hint="write https://…") from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError):
             hint = "include.ca_file in the settings names certificates to trust"
-            raise Refused("its TLS certificate is not trusted", hint) from None
+            raise SourceRefused("its TLS certificate is not trusted", hint=hint) from None
         except aiohttp.ClientError as error:
-            raise Delayed(http.explain(error), "is the server up, and reachable?") from None
+            raise SourceUnavailable(http.explain(error), hint="is the server up, and reachable?") from None
 
     async def _http_session(self) -> aiohttp.ClientSession:
         from ucvm_agent.network import http
@@ -151,7 +131,7 @@ class Fetcher:
 async def _fetch_file(url: str) -> bytes:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise Refused("a file is on this machine", "write file:///path")
+        raise SourceRefused("a file is on this machine", hint="write file:///path")
     return await asyncio.to_thread(_read_file, unquote(parts.path))
 
 
@@ -161,7 +141,7 @@ def _read_file(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Refused("it cannot be read: it is a device or a pipe")
+                raise SourceRefused("it cannot be read: it is a device or a pipe")
             return file.read(MAX_SIZE + 1)
     except OSError as error:
-        raise Refused(f"it cannot be read: {error.strerror}") from None
+        raise SourceRefused(f"it cannot be read: {error.strerror}") from None
