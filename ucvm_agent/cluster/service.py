@@ -10,7 +10,6 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ import aiohttp
 from ucvm_agent.errors import SourceError, SourceRefused, SourceUnavailable
 from ucvm_agent.network import http
 from ucvm_agent.network.http import seconds_of
-from ucvm_agent.sources.online_service import checked_url
+from ucvm_agent.sources.online_service import Answer, checked_url
 
 if TYPE_CHECKING:
     from ucvm_agent.cluster.membership import Membership
@@ -30,15 +29,6 @@ TOTAL_TIMEOUT = 10.0
 MAX_ANSWER = 64 * 1024
 """Most bytes of an answer (section 7)."""
 PIN_LIFE = "a PIN lives for 24 hours; make a new cluster at CernVM Online"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A status and what came with it."""
-
-    status: int
-    content_type: str
-    body: bytes = field(repr=False)
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ class WrongSecret(SourceRefused):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """A status and what came with it."""
 
     status: int
     content_type: str
