@@ -6,26 +6,30 @@ import json
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, fromstring
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.copilot.line import AGENT, JM, Line
+from ucvm_agent.assignment.visit import Known
 from ucvm_agent.copilot import complaints, messages
 from ucvm_agent.copilot.messages import AnyMessage, HaveJob, JobDone, RunJob, Sleep
 from ucvm_agent.copilot.post import MAX_BYTES, Post
+from ucvm_agent.copilot.signature import NAMESPACE, Signer, Verifier
 from ucvm_agent.copilot.stanza import Envelope, Hash, message_element, read_message
-from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused
+from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused
+from ucvm_agent.settings import Xmpp
 
 DATA = Path(__file__).parent.parent / "data" / "copilot"
 CAPTURED = [json.loads(line) for line in (DATA / "wire.jsonl").read_text().splitlines()]
 
 HAVE: Hash = {"command": "have_getJob", "requireFile": "/cvmfs"}
+KEY = Ed25519PrivateKey.generate()
 DONE: Hash = {"command": "jobDone", "jobID": "j", "exitCode": "0"}
 
 
@@ -234,60 +238,35 @@ def test_a_message_that_would_end_the_stream_is_refused(desk: Desk) -> None:
     assert desk.line.sent == []
 
 
-class Verdict(Enum):
-    SIGNED = "signed"
-    REPEATED = "repeated"
-
-
-class Lock:
-    """Signs with a counter, and takes only what is signed; once each, even if the post has forgotten."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.obeyed: set[str] = set()
-
-    def sign(self, message: Element) -> None:
-        self.count += 1
-        message.set("signature", str(self.count))
-
-    def check(self, message: Element, *, remember: bool) -> Verdict:
-        assert not remember
-        if message.get("signature") is None:
-            raise MessageRefused("nobody has signed it")
-        return Verdict.REPEATED if message.get("id") in self.obeyed else Verdict.SIGNED
-
-    def remember(self, account: str, message_id: str) -> None:
-        self.obeyed.add(message_id)
-
-
 def test_what_is_not_authentic_is_dropped_without_acknowledgement() -> None:
     """And does not stand in the way of the true message of the same id."""
-    line, acted, lock = Line(), list[str](), Lock()
-    post = Post(line, accepts=lambda _: True, signer=lock, verifier=lock)
+    line, acted, memory, signer = Line(), list[str](), Known(), Signer(KEY, JM)
+    required = Xmpp(signatures="required")
+    post = Post(line, accepts=lambda _: True, signer=signer, verifier=Verifier(required, AGENT, memory))
     post.on(HaveJob, lambda sender, message, envelope: acted.append(sender))
     line.tell(HAVE)
     assert (line.sent, acted) == ([], [])
     message = message_element(Envelope(id="i1", to=AGENT, sender=JM, content={"info": HAVE}))
-    lock.sign(message)
+    signer.sign(message)
     line.deliver(message)
     assert acted == [JM]
-    restarted = Post(line, accepts=lambda _: True, verifier=lock)
+    restarted = Post(line, accepts=lambda _: True, verifier=Verifier(required, AGENT, memory))
     restarted.on(HaveJob, lambda sender, message, envelope: acted.append(sender))
     line.deliver(message)
     assert acted == [JM]
+    assert not any(NAMESPACE in answer for answer in line.sent)  # acknowledgements have no id that could be signed
     assert line.acks() == [(JM, "i1"), (JM, "i1")]
-    assert lock.count == 1  # acknowledgements have no id that could be signed
     post.send(JM, Sleep())
-    assert "signature" in line.sent[-1]
+    assert NAMESPACE in line.sent[-1]
 
 
 def test_an_order_that_was_not_written_down_is_obeyed_when_it_comes_again() -> None:
     """The agent was killed in between; once its handler has acknowledged the order, it never counts again."""
-    line, acted, lock = Line(), list[Envelope](), Lock()
+    line, acted, memory = Line(), list[Envelope](), Known()
     order = message_element(Envelope(id="i1", to=AGENT, sender=JM, content={"info": HAVE}))
-    lock.sign(order)
+    Signer(KEY, JM).sign(order)
     for life in range(3):
-        post = Post(line, accepts=lambda _: True, verifier=lock)
+        post = Post(line, accepts=lambda _: True, verifier=Verifier(Xmpp(), AGENT, memory))
         post.on(HaveJob, lambda sender, message, envelope: acted.append(envelope), late=True)
         line.deliver(order)
         if life == 1:

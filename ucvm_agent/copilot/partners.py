@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 from xml.etree.ElementTree import Element
 
@@ -21,28 +20,6 @@ class Wire(Protocol):
 
     def send(self, message: Element) -> None:
         """Send a `<message>`; raises DeliveryDelayed while there is no connection."""
-
-
-class Signer(Protocol):
-    """Signs what is sent."""
-
-    def sign(self, message: Element) -> None:
-        """Add a signature beside the body."""
-
-
-class Verifier(Protocol):
-    """Knows whose orders are authentic."""
-
-    def check(self, message: Element, *, remember: bool) -> Enum:
-        """Say how far a message is to be trusted: `REPEATED` if it is authentic, but was obeyed before a restart.
-
-        Raises:
-            MessageRefused: it is not signed as those of its account have to be.
-        """
-        ...
-
-    def remember(self, account: str, message_id: str) -> None:
-        """Note that a message that was checked is obeyed; raises StoreError."""
 
 
 class Secure(Protocol):

@@ -20,10 +20,11 @@ import structlog
 from ucvm_agent.copilot import context, messages
 from ucvm_agent.copilot.complaints import Complaints
 from ucvm_agent.copilot.messages import AnyMessage, Message
-from ucvm_agent.copilot.partners import Secure, Signer, Verifier, Wire
+from ucvm_agent.copilot.partners import Secure, Wire
 from ucvm_agent.copilot.resending import Letters, Resending
 from ucvm_agent.copilot.routes import Route, Routes
 from ucvm_agent.copilot.seen import Seen
+from ucvm_agent.copilot.signature import Signer, Trust, Verifier
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, message_element, read_delay, read_message
 from ucvm_agent.copilot.stanza_error import read_error
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused, StoreError
@@ -211,7 +212,7 @@ class Post:
         """Act on a message that is new. It is acknowledged whether or not its command is known or sound."""
         guest = self._routes.is_guests(message, envelope)
         verifier = None if guest else self._verifier
-        if verifier is not None and verifier.check(message, remember=False).name == "REPEATED":
+        if verifier is not None and verifier.check(message, remember=False) is Trust.REPEATED:
             self.acknowledge(envelope)
             return
         if self._secure is not None:
