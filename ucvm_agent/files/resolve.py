@@ -106,10 +106,8 @@ class Walk:
                 continue
             entry, link = self._enter(step, last=not rest)
             if entry is not None and link is not None and (rest or follow):
-                if wary and entry.st_uid not in self._trusted:
-                    way = self._place(step, entry).way
-                    message = f"a symbolic link of user {entry.st_uid} is in the way"
-                    raise UnsafePath(message, where=way, hint="remove it, or make it root's")
+                if wary:
+                    self._check(step, entry)
                 links += 1
                 if links > MAX_LINKS:
                     raise OSError(ELOOP, os.strerror(ELOOP))
@@ -126,6 +124,11 @@ class Walk:
                     raise OSError(ENOTDIR, os.strerror(ENOTDIR))
                 return self._place(step, None, rest)
         return self._place(".", os.fstat(self._folders[-1]))
+
+    def _check(self, step: str, link: os.stat_result) -> None:
+        if link.st_uid not in self._trusted:
+            message = f"a symbolic link of user {link.st_uid} is in the way"
+            raise UnsafePath(message, where=self._place(step, link).way, hint="remove it, or make it root's")
 
     def _place(self, step: str, entry: os.stat_result | None, rest: Sequence[str] = ()) -> Place:
         way = normpath("/" + "/".join([*self._way, step, *reversed(rest)]))

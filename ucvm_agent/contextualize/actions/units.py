@@ -69,11 +69,7 @@ def find_install(files: RootFS, unit: str) -> Install | None:
     found = next((path for path in paths if files.status(path, follow=False)), None)
     if found is None:
         return None
-    there = files.status(found, follow=False)
-    content = files.read(found, _LIMIT)
-    if content == b"" or (there and there.kind is Kind.LINK and there.link == "/dev/null"):
-        raise ActionError(f"{unit} is masked", where=found, hint="unmask it, if it is to run")
-    keys = _read_install((content or b"").decode(errors="replace"))
+    keys = _read_install(_unmasked(files, found, unit))
     if at and not instance:
         instance = "".join(keys.get("DefaultInstance", [])[-1:])
         if not instance:
@@ -91,6 +87,14 @@ def find_install(files: RootFS, unit: str) -> Install | None:
     links += [f"{LINKS}/{name}.requires/{unit}" for name in units("RequiredBy")]
     links += [f"{LINKS}/{name}" for name in units("Alias") if name != unit]
     return Install(found, tuple(links), tuple(units("Also")))
+
+
+def _unmasked(files: RootFS, path: str, unit: str) -> str:
+    there = files.status(path, follow=False)
+    content = files.read(path, _LIMIT)
+    if content == b"" or (there and there.kind is Kind.LINK and there.link == "/dev/null"):
+        raise ActionError(f"{unit} is masked", where=path, hint="unmask it, if it is to run")
+    return (content or b"").decode(errors="replace")
 
 
 def enable_by_hand(files: RootFS, unit: str) -> None:
