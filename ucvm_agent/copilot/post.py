@@ -21,14 +21,14 @@ from ucvm_agent.copilot import context, messages
 from ucvm_agent.copilot.complaints import Complaints
 from ucvm_agent.copilot.messages import AnyMessage, Message
 from ucvm_agent.copilot.partners import Secure, Wire
-from ucvm_agent.copilot.resending import Letters, Resending
+from ucvm_agent.copilot.resending import Resending
 from ucvm_agent.copilot.routes import Route, Routes
 from ucvm_agent.copilot.seen import Seen
 from ucvm_agent.copilot.signature import Signer, Trust, Verifier
 from ucvm_agent.copilot.stanza import Envelope, Hash, bare, message_element, read_delay, read_message
 from ucvm_agent.copilot.stanza_error import read_error
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, MessageRefused, StoreError
-from ucvm_agent.store.letters import Letter
+from ucvm_agent.store.letters import Letter, LetterQueue
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Post:
         signer: Signer | None = None,
         verifier: Verifier | None = None,
         secure: Secure | None = None,
-        letters: Letters | None = None,
+        letters: LetterQueue | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection = connection

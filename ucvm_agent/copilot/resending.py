@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
 from ucvm_agent.copilot.stanza import bare
 from ucvm_agent.errors import DeliveryDelayed, StoreError
-from ucvm_agent.store.letters import AT_ONCE, Letter
+from ucvm_agent.store.letters import AT_ONCE, Letter, LetterQueue
 
 log = structlog.get_logger()
 
@@ -34,39 +32,6 @@ STORE_SECONDS = 60.0
 """Seconds until the next try after the store has failed: the disk may be full."""
 
 
-class Letters(Protocol):
-    """Where letters are kept; every method may block, and raises StoreError.
-
-    Attributes:
-        on_letter: called after each commit that kept a letter, in any thread.
-    """
-
-    on_letter: Callable[[], None]
-
-    def put(self, letter: Letter) -> None:
-        """Keep a letter; it is on the disk when this (or the transaction around it) ends."""
-
-    def due(self, now: float, limit: int) -> list[Letter]:
-        """Return the letters that are due, or from the future, oldest first."""
-        ...
-
-    def next_due(self) -> float | None:
-        """Return when the next letter is due; None if there is none."""
-        ...
-
-    def rush(self) -> None:
-        """Make all letters due at once."""
-
-    def sent(self, letters: Iterable[Letter]) -> None:
-        """Keep `since`, `trial` and `due` of letters that were sent."""
-
-    def remove(self, ids: Iterable[str]) -> None:
-        """Forget letters that have arrived."""
-
-    def give_up(self, letter: Letter, reason: str) -> None:
-        """Forget a letter that has not arrived, and report that."""
-
-
 class Resending:
     """What goes out of the letters, and when.
 
@@ -79,9 +44,7 @@ class Resending:
         clock: epoch seconds.
     """
 
-    def __init__(
-        self, letters: Letters, transmit: Callable[[Letter], None], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, letters: LetterQueue, transmit: Callable[[Letter], None], clock: Callable[[], float]) -> None:
         self._letters = letters
         self._transmit = transmit
         self._clock = clock

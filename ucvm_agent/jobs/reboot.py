@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ucvm_agent.errors import CommandRefused
+
+if TYPE_CHECKING:
+    from ucvm_agent.jobs.worker import Worker
 
 log = structlog.get_logger()
 
@@ -23,21 +26,7 @@ SYSTEMD = Path("/run/systemd/system")
 """Exists where systemd runs the machine (sd_booted(3))."""
 
 
-class Machine(Protocol):
-    """What is to be restarted."""
-
-    def is_idle(self) -> bool:
-        """Return whether there is no job, and none on its way."""
-        ...
-
-    def begin_restart(self, reason: str) -> None:
-        """Take no more jobs."""
-
-    def give_up_restart(self, reason: str) -> None:
-        """Take jobs again, and tell an operator why."""
-
-
-async def restart_later(seconds: float, least_uptime: float, machine: Machine) -> None:
+async def restart_later(seconds: float, least_uptime: float, worker: Worker) -> None:
     """Restart the machine after so many seconds (references, section 3.5), if it has no job then.
 
     It takes no more jobs from now on, so none is lost with it, and its controllers know why. An agent that starts anew
@@ -46,19 +35,19 @@ async def restart_later(seconds: float, least_uptime: float, machine: Machine) -
     Arguments:
         least_uptime: seconds that the machine has to be up: nobody's message makes it restart again and again.
     """
-    if not machine.is_idle():
+    if not worker.is_idle():
         log.info("the machine is not restarted, since it has a job")
         return
-    machine.begin_restart(f"a manager has told the machine to sleep: it restarts in {seconds:.0f} s")
+    worker.begin_restart(f"a manager has told the machine to sleep: it restarts in {seconds:.0f} s")
     try:
         await asyncio.sleep(seconds)
-        await _restart(least_uptime, machine)
+        await _restart(least_uptime, worker)
     except CommandRefused as error:
-        machine.give_up_restart(f"the machine does not restart: {error.message}")
+        worker.give_up_restart(f"the machine does not restart: {error.message}")
 
 
-async def _restart(least_uptime: float, machine: Machine) -> None:
-    if not machine.is_idle():
+async def _restart(least_uptime: float, worker: Worker) -> None:
+    if not worker.is_idle():
         raise CommandRefused("it has got a job meanwhile")
     if time.clock_gettime(time.CLOCK_BOOTTIME) < least_uptime:
         raise CommandRefused("it was restarted not long ago")

@@ -44,7 +44,7 @@ class Letter:
 
 
 class LetterQueue:
-    """The letters of an agent.
+    """The letters of an agent. Every method may block, and raises StoreError.
 
     Arguments:
         database: the state file.
