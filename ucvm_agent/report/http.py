@@ -10,7 +10,7 @@ import aiohttp
 
 from ucvm_agent.errors import DeliveryDelayed, DeliveryRefused, SettingsError
 from ucvm_agent.events import Event
-from ucvm_agent.network.http import seconds_of, session
+from ucvm_agent.network.http import certificate_fault, seconds_of, session
 from ucvm_agent.report.base import Reporter
 from ucvm_agent.settings import Http
 
@@ -87,8 +87,7 @@ class HttpReporter(Reporter):
 def _explain(error: aiohttp.ClientError | OSError) -> str:
     """Return the cause; the error's own text repeats the URL."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause = error.certificate_error
-        return f"TLS failed: {getattr(cause, 'verify_message', '') or type(cause).__name__}"
+        return f"TLS failed: {certificate_fault(error)}"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)  # asyncio's words repeat its arguments
     return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
