@@ -69,7 +69,8 @@ class Shell:
         """Start a command, which ends with the block at the latest."""
         code = "from ucvm_agent.controller.cli import main; main()"
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, *arguments),
+            # Who started the tests in the background may have had Ctrl-C ignored.
+            *("env", "--default-signal=INT", sys.executable, "-c", code, *arguments),
             cwd=self._folder,
             env={**self._environment, **environment},
             stdout=stdout,
