@@ -136,7 +136,8 @@ async def test_a_hint_ends_the_waiting(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "shown"), [(NotConnected("no XMPP connection"), ""), (DeliveryDelayed("status 503"), "status 503")]
+    ("failure", "shown"),
+    [(NotConnected("no XMPP connection", after=300.0), ""), (DeliveryDelayed("status 503", after=300.0), "status 503")],
 )
 async def test_a_connection_that_is_back_is_not_shown_as_missing(
     failure: DeliveryDelayed, shown: str, store: Store
