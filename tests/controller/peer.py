@@ -93,7 +93,7 @@ def account(server: Prosody, user: str, **more: Any) -> dict[str, Any]:
 async def peer(server: Prosody, user: str, machine_id: str = "0123456789") -> AsyncIterator[Peer]:
     """Log in, and out again."""
     settings = Xmpp.model_validate(account(server, user, controllers=(server.jid("jm"),)))
-    connection, ear = Connection(settings, machine_id, away=waits(0.05, 0.2)), Ear()
+    connection, ear = Connection(settings, machine_id, controllers=settings.controllers, away=waits(0.05, 0.2)), Ear()
     made = Peer(connection)
     connection.listen(ear)
     task = asyncio.create_task(connection.run())

@@ -43,7 +43,9 @@ class Agent:
             }
         )
         self.now = 0.0
-        self.connection = Connection(settings, store.machine_id, away=waits(0.05, 0.2))
+        self.connection = Connection(
+            settings, store.machine_id, controllers=settings.controllers, away=waits(0.05, 0.2)
+        )
         self.reporters = tuple(
             XmppReporter(self.connection, jid, receipts=receipts, clock=lambda: self.now)
             for jid in settings.controllers

@@ -49,7 +49,7 @@ def connect(prosody: Prosody) -> Connect:
             }
             | changes
         )
-        connection, ear = Connection(settings, MACHINE, away=away), Ear()
+        connection, ear = Connection(settings, MACHINE, controllers=settings.controllers, away=away), Ear()
         connection.listen(ear)
         task = asyncio.create_task(connection.run())
         try:

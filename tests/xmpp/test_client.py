@@ -323,4 +323,4 @@ def test_a_wrong_controller_is_an_error_of_the_settings() -> None:
     with pytest.raises(ValidationError, match="controllers"):
         Xmpp(jid="agent@site.example", controllers=("@",))
     with pytest.raises(SettingsError, match="controllers"):
-        Connection(Xmpp(jid="agent@site.example", controllers=("a@b\u0000",)), MACHINE)
+        Connection(Xmpp(jid="agent@site.example"), MACHINE, controllers=("a@b\u0000",))

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from ucvm_agent.settings import Log, Names, Section, Url, Xmpp
+from ucvm_agent.settings import Log, Names, Section, Url, XmppAccount
 from ucvm_agent.settings.layers import Program
 
 
@@ -101,7 +101,7 @@ class Settings(Section):
     redis: SecretStr = Field(SecretStr(""), description="redis:// URL, if several controllers share their work")
     key_file: Path | None = Field(None, description="key that signs what we say; empty = in the state folder")
     log: Log = Log()
-    xmpp: Xmpp = Xmpp()
+    xmpp: XmppAccount = XmppAccount()
     jobs: Jobs = Jobs()
     http: Http = Http()
     contexts: Contexts = Contexts()

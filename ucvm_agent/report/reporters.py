@@ -35,7 +35,7 @@ def make_reporters(settings: Settings, machine_id: str) -> Reporters:
         from ucvm_agent.report.xmpp import XmppReporter
         from ucvm_agent.xmpp.client import Connection
 
-        connection = Connection(settings.xmpp, machine_id)
+        connection = Connection(settings.xmpp, machine_id, controllers=settings.xmpp.controllers)
         for controller in dict.fromkeys(settings.xmpp.controllers):
             each.append(XmppReporter(connection, controller, receipts=settings.xmpp.receipts))
     if settings.http.url:

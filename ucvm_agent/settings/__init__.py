@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, DirectoryPath, Field
 from pydantic.fields import FieldInfo
 
-from ucvm_agent.settings.controllers import Http, Monitoring, Operators, Xmpp
+from ucvm_agent.settings.controllers import Http, Monitoring, Operators, Xmpp, XmppAccount
 from ucvm_agent.settings.jobs import Jobs, Secure, Transfer
 from ucvm_agent.settings.kinds import Names, Section, Url
 from ucvm_agent.settings.machine import Boot, Cluster, Contextualize, Log
@@ -71,6 +71,7 @@ __all__ = [
     "VSphere",
     "Volume",
     "Xmpp",
+    "XmppAccount",
     "leaves",
 ]
 

@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr
 from ucvm_agent.settings.kinds import Account, Addresses, Names, Section, SigningKeys, Url
 
 
-class Xmpp(Section):
-    """`[xmpp]`: the connection to the controllers' XMPP server; off without a JID."""
+class XmppAccount(Section):
+    """`[xmpp]`: an account on an XMPP server, and how that is reached; off without a JID."""
 
     jid: Account = ""
     password: SecretStr = SecretStr("")
@@ -20,6 +20,11 @@ class Xmpp(Section):
     port: int = Field(5222, ge=1, le=65535)
     ca_file: Path | None = Field(None, description="certificates to trust instead of the system's")
     verify: bool = Field(True, description="false accepts any certificate, and says so in `status`")
+
+
+class Xmpp(XmppAccount):
+    """`[xmpp]`: the connection to the controllers' XMPP server; off without a JID."""
+
     controllers: Addresses = Field((), description="JIDs that get every event")
     signatures: Literal["pin", "required", "off"] = Field(
         "pin",

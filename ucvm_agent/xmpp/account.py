@@ -8,10 +8,10 @@ import ssl
 from slixmpp import JID, InvalidJID
 
 from ucvm_agent.errors import SettingsError
-from ucvm_agent.settings import Xmpp
+from ucvm_agent.settings import XmppAccount
 
 
-def read_password(settings: Xmpp) -> str:
+def read_password(settings: XmppAccount) -> str:
     """Return the password, from its file if there is one; the file is read at each login.
 
     Raises:
@@ -28,7 +28,7 @@ def read_password(settings: Xmpp) -> str:
     return settings.password.get_secret_value()
 
 
-def tls_context(settings: Xmpp) -> ssl.SSLContext:
+def tls_context(settings: XmppAccount) -> ssl.SSLContext:
     """Return how the server is to be verified.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
@@ -19,7 +19,7 @@ from tenacity.wait import wait_base
 
 from ucvm_agent.errors import NotConnected
 from ucvm_agent.network.retry import AWAY
-from ucvm_agent.settings import Xmpp
+from ucvm_agent.settings import XmppAccount
 from ucvm_agent.xmpp.account import explain, full_jid, read_password, tls_context
 from ucvm_agent.xmpp.listener import Listener
 from ucvm_agent.xmpp.presence import Presence
@@ -47,6 +47,7 @@ class Connection:
     Arguments:
         settings: `[xmpp]`.
         machine_id: makes the resource, so that a restarted agent takes over its old session.
+        controllers: JIDs of those who may see whether it is there.
         away: waiting times while the server is away.
         present: False shows nobody that it is there, and leaves what is sent to the account to other connections.
 
@@ -59,12 +60,20 @@ class Connection:
         presence: how we show ourselves, and who else is there.
     """
 
-    def __init__(self, settings: Xmpp, machine_id: str, *, away: wait_base = AWAY, present: bool = True) -> None:
+    def __init__(
+        self,
+        settings: XmppAccount,
+        machine_id: str,
+        *,
+        controllers: Iterable[str] = (),
+        away: wait_base = AWAY,
+        present: bool = True,
+    ) -> None:
         self.connected = False
         self.lost = Failure("not connected yet")
         self.tried = asyncio.Event()
         self._jid = full_jid(settings.jid, machine_id)
-        self.presence = Presence(settings, shown=present)
+        self.presence = Presence(controllers, shown=present)
         self._settings = settings
         self._away = away
         self._told = ""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from ucvm_agent.xmpp.account import read_jid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from slixmpp.stanza import Presence as Stanza
 
-    from ucvm_agent.settings import Xmpp
     from ucvm_agent.xmpp.stream import Stream
 
 
@@ -30,15 +29,15 @@ class Presence:
     """Our presence, and that of others.
 
     Arguments:
-        settings: `[xmpp]`; its controllers may see us.
+        controllers: JIDs of those who may see us.
         shown: False shows nobody that we are there.
 
     Raises:
         SettingsError: the JID of a controller is none.
     """
 
-    def __init__(self, settings: Xmpp, *, shown: bool) -> None:
-        self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in settings.controllers}
+    def __init__(self, controllers: Iterable[str], *, shown: bool) -> None:
+        self._controllers = {read_jid(controller, "xmpp.controllers").bare for controller in controllers}
         self._shown = shown
         self._status = (Show.AVAILABLE, "")
         self._on_presence: Callable[[str, bool], None] | None = None
