@@ -67,6 +67,13 @@ class Progress:
         log.info("job goes on", job=job.job_id, slot=self._number, phase=phase.value, reason=reason or None)
         self._say_alive()
 
+    def give_up(self, reason: str) -> None:
+        """Have the job fail since its files will be removed unpacked; both are written down, or neither."""
+        job = self.present
+        with self._store.transaction():
+            self._store.jobs.give_up(job)
+            self.enter(JobPhase.UPLOADING, exit_status=job.exit_status or FAREWELLS[JobPhase.LOST], reason=reason)
+
     def finish(self, manager: str, job_data: str, checksum: str) -> None:
         """End a job whose output is where it belongs: its manager is told, and the slot has it no more, or neither.
 

@@ -20,7 +20,7 @@ import structlog
 
 from ucvm_agent.errors import JobError, JobRefused, TransferError
 from ucvm_agent.events import JobPhase
-from ucvm_agent.jobs import output
+from ucvm_agent.jobs.delivery import Delivery
 from ucvm_agent.jobs.progress import Progress, run_of
 from ucvm_agent.jobs.running.record import End
 from ucvm_agent.jobs.running.runner import Lost, Running, attach
@@ -65,10 +65,10 @@ class Slot:
         self._conversation = conversation
         self._settings = conversation.settings
         self._desk = desk
-        self._depot = depot
         self._store = store
         self._workshop = workshop
         self._progress = Progress(number, conversation, store)
+        self._delivery = Delivery(conversation, depot, workshop, self._progress)
         self._changed = changed
         self._asking: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
@@ -170,7 +170,7 @@ class Slot:
                 return
             if not self._leaves_output(ending):
                 return
-        await self._deliver(self._workshop.folder(job.job_id))
+        await self._delivery.bring(self._workshop.folder(job.job_id))
 
     async def _execute(self, job: BookedJob, run: RunJob) -> Ending:
         """Run the job, or find out how it ended."""
@@ -235,27 +235,6 @@ class Slot:
             )
             return True
         return False
-
-    async def _deliver(self, folder: Folder) -> None:
-        """Bring the output where a manager wants it, however long that takes, and say that the job is done."""
-        pauses = self._conversation.delays()
-        while True:
-            job = self._progress.present  # anew each time, since it may be handed out once more meanwhile
-            run = run_of(job)
-            if not await asyncio.to_thread(lambda: folder.archive.exists() or folder.path.exists()):
-                self._progress.end(JobPhase.LOST, "its folder is gone")
-                return
-            try:
-                archive = await self._workshop.pack(folder)
-                place = await self._depot.place(job, run)
-                checksum = await output.send(archive, place.order, self._workshop.transfer)
-                break
-            except (JobError, TransferError) as error:
-                pause = next(pauses)
-                log.warning("output is delayed", job=job.job_id, reason=str(error), retry_seconds=round(pause))
-                self._conversation.report(f"the output of job {job.job_id} is delayed: {error}")
-            await asyncio.sleep(pause)
-        self._progress.finish(place.manager, place.order.job_data or run.job_data, checksum)
 
     async def _kill(self, job: BookedJob, phase: JobPhase, reason: str) -> None:
         """End what runs of a job that has to be stopped."""

@@ -15,6 +15,7 @@ from ucvm_agent.jobs.running.archive import pack
 from ucvm_agent.jobs.running.limits import Limits
 from ucvm_agent.jobs.running.readers import Readers
 from ucvm_agent.jobs.running.record import Order
+from ucvm_agent.jobs.running.remains import remove_files, remove_temporary, size_of_files
 from ucvm_agent.jobs.running.runner import Running, start
 from ucvm_agent.jobs.running.tail import Chunk, Stream, tail
 from ucvm_agent.jobs.running.workdir import Folder, Workdir
@@ -97,18 +98,36 @@ class Workshop:
         account = await asyncio.to_thread(find_account, self._settings.user, slot)
         return await start(read_job(run, manager), folder, account, limits)
 
-    async def pack(self, folder: Folder) -> Path:
+    async def pack(self, folder: Folder, *, bare: bool = False) -> Path:
         """Return the archive of a job that has ended; it is made once.
 
+        Arguments:
+            bare: remove the job's own files first, for want of room.
+
         Raises:
-            JobError: it cannot be made.
+            DiskFull: there is no room for it; JobError: it cannot be made.
         """
         if not await asyncio.to_thread(folder.archive.exists):
             account = await asyncio.to_thread(_owner, folder)
             if account is None:
                 raise JobError("nothing tells whose the job is", where=str(folder.control))
+            await remove_temporary(folder)
+            if bare:
+                await self.strip(folder)
             await pack(folder, account, self._settings.archive_limit)
         return folder.archive
+
+    async def size_of_files(self, folder: Folder) -> int:
+        """Return the bytes of the disk that `strip` would free."""
+        return await size_of_files(folder, self._settings.output_limit)
+
+    async def strip(self, folder: Folder) -> None:
+        """Remove the files of a job that has ended, but for what it printed.
+
+        Raises:
+            JobError: something could not be removed.
+        """
+        await remove_files(folder, self._settings.output_limit)
 
     async def tail(self, job_id: str, stream: Stream, offset: int, size: int) -> Chunk:
         """Return a part of what a job has printed, nothing before it was started; see `tail.tail`."""

@@ -32,7 +32,11 @@ class Jobs(Section):
         " as it always is when the machine shuts down, and its manager is told",
     )
     retry_seconds: float = Field(60.0, gt=0, description="from a question to the next; twice as long each time, …")
-    retry_limit_seconds: float = Field(1920.0, gt=0, description="… up to this; then it begins anew")
+    retry_limit_seconds: float = Field(
+        1920.0,
+        gt=0,
+        description="… up to this; then it begins anew; so long, too, an archive is tried that has no room on the disk",
+    )
     pause_seconds: float = Field(
         60.0, ge=0, description="least time between two questions, which original managers want"
     )

@@ -17,7 +17,7 @@ KEPT_JOBS = 100
 _OVER = ", ".join(f"'{phase}'" for phase in JobPhase if phase.over)
 _COLUMNS = (
     "number, slot, message, manager, job_id, lease, phase, reason, exit_status, validation_status, boot_id,"
-    " received, changed, cancel, document"
+    " received, changed, cancel, given_up, document"
 )
 
 
@@ -56,6 +56,7 @@ class BookedJob:
         boot_id: the boot in which it entered its phase.
         received, changed: ISO 8601, UTC; when it came, and when it entered its phase.
         cancel: why it is to be ended; empty if it is not.
+        given_up: whether its files are removed unpacked, since the disk is full.
         document: the message itself, which may hold secrets.
     """
 
@@ -73,6 +74,7 @@ class BookedJob:
     received: str
     changed: str
     cancel: str
+    given_up: bool
     document: str = field(repr=False)
 
 
@@ -185,6 +187,11 @@ class JobBook:
         with self._database.transaction() as db:
             db.execute("UPDATE jobs SET cancel = ? WHERE number = ?", (reason, job.number))
 
+    def give_up(self, job: BookedJob) -> None:
+        """Note that the files of a job are to be removed, whatever becomes of the agent before that is done."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE jobs SET given_up = 1 WHERE number = ?", (job.number,))
+
     def enter(
         self,
         job: BookedJob,
@@ -238,7 +245,7 @@ def job_line(row: tuple[Any, ...]) -> JobLine:
 def booked(row: tuple[object, ...]) -> BookedJob:
     """Return the job that stands in a row of the book."""
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    return BookedJob(**values | {"phase": JobPhase(str(values["phase"]))})  # type: ignore[arg-type]  # as the columns are
+    return BookedJob(**values | {"phase": JobPhase(str(values["phase"])), "given_up": bool(values["given_up"])})  # type: ignore[arg-type]  # as the columns are
 
 
 def _now() -> str:

@@ -153,6 +153,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE jobs ADD COLUMN cancel TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN given_up INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """One script a schema version; a script that has been released is never edited."""
 

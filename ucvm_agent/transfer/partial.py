@@ -23,10 +23,12 @@ from ucvm_agent.errors import TransferDelayed, TransferRefused
 from ucvm_agent.files import whole_file
 from ucvm_agent.files.private_file import MODE
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a disk that has no room."""
+
 KEEP_EVERY = 8 * 2**20
 """Bytes after which what has come is made safe: so much is fetched twice at most after a crash."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOTE_LIMIT = 4096
 
 
@@ -206,7 +208,7 @@ def disk(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskFull(f"the disk is full: {reason}", where=str(where), hint="make space") from None
         raise TransferRefused(f"the file of this machine cannot be used: {reason}", where=str(where)) from None
 

@@ -8,6 +8,7 @@ control, where the job cannot replace it before it is sent.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ import structlog
 from ucvm_agent.errors import JobError
 from ucvm_agent.jobs.running import program
 from ucvm_agent.jobs.running.account import Account
-from ucvm_agent.jobs.running.packer import Report
+from ucvm_agent.jobs.running.packer import NO_ROOM, Report
 from ucvm_agent.jobs.running.record import sync_folder
 from ucvm_agent.jobs.running.workdir import Folder
+from ucvm_agent.transfer.partial import FULL, DiskFull
 
 log = structlog.get_logger()
 
@@ -45,7 +47,7 @@ async def pack(folder: Folder, account: Account, limit: int) -> Archive:
         limit: bytes of the content of all files together, and of the archive.
 
     Raises:
-        JobError: the archive cannot be made, as on a full disk.
+        DiskFull: there is no room for the archive; JobError: it cannot be made.
     """
     temporary = folder.archive.with_suffix(".new")
     try:
@@ -58,6 +60,8 @@ async def pack(folder: Folder, account: Account, limit: int) -> Archive:
         temporary.rename(folder.archive)
         await asyncio.to_thread(sync_folder, folder.control)
     except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull("the disk is full: the archive has no room", where=str(folder.archive)) from error
         raise JobError(error.strerror or str(error), where=str(folder.archive)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -87,6 +91,8 @@ async def _run_packer(folder: Folder, account: Account, archive: int, limit: int
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode == NO_ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if process.returncode:
         reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise JobError(f"the archive could not be made: {reason}", where=str(folder.path))

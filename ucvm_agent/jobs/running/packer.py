@@ -4,12 +4,13 @@
 
 A program of its own: the folder is hostile, so it is read with the rights of who made it, and can show nothing that
 the job could not see. ARCHIVE is the number of a descriptor that is open for writing. Standard output is one line of
-JSON, how many members there are and which were left out.
+JSON, how many members there are and which were left out. The exit status is `NO_ROOM` if the disk is full.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import json
 import os
@@ -19,6 +20,9 @@ import tarfile
 from dataclasses import dataclass, field
 
 from ucvm_agent.jobs.running.account import Account
+
+NO_ROOM = 28
+"""Exit status."""
 
 MAX_DEPTH = 100
 """Folders in each other; what is deeper is left out."""
@@ -149,4 +153,9 @@ def main(folder: str, archive: str, name: str, uid: str, gid: str, limit: str) -
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        sys.exit(NO_ROOM)
