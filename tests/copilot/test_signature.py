@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from tests.copilot.openssl import openssl
 from tests.copilot.test_stanza import DATA, hashes
 from ucvm_agent.assignment.visit import Known
+from ucvm_agent.copilot.memory import Memory
 from ucvm_agent.copilot.signature import (
     KEPT_SECONDS,
     SIGNATURE,
     WINDOW_SECONDS,
-    Memory,
     Signer,
     Trust,
     Verifier,
@@ -278,6 +278,46 @@ def test_an_order_that_was_kept_back(ends: Ends) -> None:
     ends.clocks.pass_by(2)
     with pytest.raises(MessageRefused, match=r"signed 301 s ago.*forget-key"):
         ends.arrive(kept_back)
+
+
+def test_what_only_a_person_can_mend_is_told_until_an_order_counts(ends: Ends) -> None:
+    """Another key, a missing signature, a clock that went back; not what a server has held back, or what is spoilt."""
+    refusals, told = ends.verifier.refusals, list[str]()
+    refusals.changed = lambda: told.append(refusals.reason)
+    ends.arrive(ends.order(1))
+    other = Ends(key=OTHER_KEY)
+    for text in (other.order(2), other.order(3), ends.order(4, signed=False)):
+        with pytest.raises(MessageRefused, match="forget-key"):
+            ends.arrive(text)
+    ends.arrive(ends.order(5))
+    with pytest.raises(MessageRefused, match="not valid"):
+        ends.arrive(ends.order(6).replace("id-6", "id-7"))
+    kept_back = arrived(ends.order(8))
+    ElementTree.SubElement(kept_back, "{urn:xmpp:delay}delay", {"stamp": "2013-03-11T11:06:40Z"})
+    ends.clocks.pass_by(WINDOW_SECONDS + 1)
+    ends.arrive(ends.order(9))
+    with pytest.raises(MessageRefused, match="301 s ago"):
+        ends.verifier.check(kept_back)
+    mend = f"(if the controller has changed its key or its clock: ucvm-agent forget-key {JM})"
+    refused = f"an order of {JM} is refused: it is"
+    another = f"{refused} signed by another key, {Signer(OTHER_KEY, JM).public} {mend}"
+    assert told == [another, f"{refused} not signed {mend}", ""]
+
+
+def test_a_refusal_is_not_told_any_more_when_the_key_is_forgotten(tmp_path: Path) -> None:
+    """By another process, and although no order comes; or what was signed by a clock that was put back."""
+    store = Store(tmp_path / "state.db", "boot")
+    ends = Ends(memory=store.pins)
+    ends.arrive(ends.order(1))
+    ends.clocks.signer -= 2 * KEPT_SECONDS
+    with pytest.raises(MessageRefused):
+        ends.arrive(ends.order(2))
+    refusals = ends.verifier.refusals
+    refusals.look()
+    assert f"ucvm-agent forget-key {JM}" in refusals.reason
+    store.pins.forget(JM)
+    refusals.look()
+    assert refusals.reason == ""
 
 
 def test_a_signer_who_has_put_his_clock_back(ends: Ends) -> None:

@@ -27,17 +27,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 import structlog
 
-from ucvm_agent.copilot.stanza import bare, read_message
+from ucvm_agent.copilot.refusals import Refusals
+from ucvm_agent.copilot.stanza import bare, read_delay, read_message
 from ucvm_agent.errors import MessageRefused, StoreError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from ucvm_agent.copilot.memory import Memory
     from ucvm_agent.settings import Xmpp
 
 log = structlog.get_logger()
@@ -68,25 +70,6 @@ class Trust(Enum):
     """Nobody has signed it, and nobody has to: it is as good as its server."""
     REPEATED = "repeated"
     """It is authentic, and has come before: acknowledge it, do not obey it again."""
-
-
-class Memory(Protocol):
-    """What a `Verifier` remembers; `store.pins.Pins` is one that lasts."""
-
-    def key(self, account: str) -> str:
-        """Return the key that is pinned for an account, in base64; empty if there is none."""
-
-    def pin(self, account: str, key: str) -> None:
-        """Remember the key of an account that has none."""
-
-    def seen(self, account: str, message_id: str) -> bool:
-        """Return whether a message is remembered."""
-
-    def newest(self, account: str) -> float:
-        """Return the latest time of the messages of an account that are remembered; minus infinity without one."""
-
-    def remember(self, account: str, message_id: str, time: float, kept: float) -> None:
-        """Remember a message, and forget those that are more than `kept` seconds older than the newest."""
 
 
 def signed_bytes(message: Element, sender: str, when: str) -> bytes:
@@ -154,6 +137,9 @@ class Verifier:
         jid: the full JID of this end; an order for another is refused, whoever delivers it.
         clock: epoch seconds, as this machine believes.
         monotonic: seconds that never step.
+
+    Attributes:
+        refusals: what only a person can mend.
     """
 
     def __init__(
@@ -170,6 +156,7 @@ class Verifier:
         self._keys = settings.controller_keys
         self._jid = jid
         self._memory = memory
+        self.refusals = Refusals(memory)
         self._clock = clock
         self._monotonic = monotonic
         self._heard: dict[str, tuple[float, float]] = {}
@@ -193,7 +180,7 @@ class Verifier:
             return self._last[1]
         account = bare(message.get("from", ""))
         try:
-            trust = self._judge(message, account)
+            trust = self._watch(message, account)
             if remember:
                 self.remember(account, message.get("id", ""))
         except StoreError as error:
@@ -222,12 +209,24 @@ class Verifier:
             return False
         return self._mode == "required" or bool(self._keys) or bool(self._memory.key(account))
 
+    def _watch(self, message: Element, account: str) -> Trust:
+        """Judge a message, and note whether the orders of its account count."""
+        try:
+            trust = self._judge(message, account)
+        except MessageRefused as error:
+            if read_delay(message) is None:  # what a server has held back is late for no other reason
+                self.refusals.note(account, error)
+            raise
+        if trust is not Trust.REPEATED:  # which can be an old one that a server says again
+            self.refusals.settle(account)
+        return trust
+
     def _judge(self, message: Element, account: str) -> Trust:
         if self._mode == "off":
             return Trust.UNSIGNED
         pinned = "" if self._keys else self._memory.key(account)
         good = (pinned,) if pinned else self._keys
-        hint = FORGET if pinned else "see xmpp.controller_keys and xmpp.signatures"
+        hint = f"{FORGET} {account}" if pinned else "see xmpp.controller_keys and xmpp.signatures"
         signature = message.find(SIGNATURE)
         if signature is None:
             if good or self._mode == "required":
@@ -281,7 +280,8 @@ class Verifier:
             self._heard.pop(account, None)  # the first, or all was forgotten
         signers_now = self._signers_now(account, newest)
         if min(self._clock(), signers_now) - when > WINDOW_SECONDS or when < newest - KEPT_SECONDS:
-            raise MessageRefused(f"it was signed {signers_now - when:.0f} s ago", where=account, hint=FORGET)
+            ago = f"it was signed {signers_now - when:.0f} s ago"
+            raise MessageRefused(ago, where=account, hint=f"{FORGET} {account}")
         if new_key:
             self._memory.pin(account, new_key)
             log.info("the key of a controller is pinned", account=account, key=new_key)

@@ -125,7 +125,7 @@ async def reach(
         *operated(connection, Operation(settings, store, worker, renewal), settings, verifier),
     )
     names = [f"xmpp:{controller}" for controller in settings.xmpp.controllers]
-    trouble = Trouble(connection, store.events, names, changed)
+    trouble = Trouble(connection, store.events, names, verifier.refusals, changed)
     if accounts:
         renewal.controllers = await _controllers(connection, settings, store, verifier)
     return Counterparts(renewal.controllers, post, worker, attended, ticketing, trouble)

@@ -1,4 +1,4 @@
-"""What keeps the XMPP connection away: noted for `status`, and what only a person can mend as part of the state."""
+"""What comes between us and controllers: noted for `status`, and what only a person can mend as part of the state."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from ucvm_agent.errors import StoreError
 from ucvm_agent.xmpp.listener import Listener
 
 if TYPE_CHECKING:
+    from ucvm_agent.copilot.refusals import Refusals
     from ucvm_agent.store.events import EventQueue
     from ucvm_agent.xmpp.client import Connection
+
+LOOK_SECONDS = 2.0
+"""Between two looks whether a person has mended something of which nobody tells."""
 
 
 class Trouble(Listener):
@@ -21,32 +25,45 @@ class Trouble(Listener):
     Arguments:
         events: knows how far each reporter is.
         reporters: the names of those that use the connection.
+        refusals: of what comes over the connection.
         changed: called when `reason` is another one.
     """
 
     def __init__(
-        self, connection: Connection, events: EventQueue, reporters: Sequence[str], changed: Callable[[], None]
+        self,
+        connection: Connection,
+        events: EventQueue,
+        reporters: Sequence[str],
+        refusals: Refusals,
+        changed: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._events = events
         self._reporters = reporters
+        self._refusals = refusals
         self._changed = changed
         self._news = asyncio.Event()
         connection.listen(self)
+        refusals.changed = self._news.set
 
     @property
     def reason(self) -> str:
-        """Why there is no connection, if that does not pass by itself: a wrong password, a wrong certificate."""
+        """What does not pass by itself: a wrong password or certificate, a controller that has another key now."""
         lost = self._connection.lost
-        return f"no XMPP connection: {lost.reason}" if lost.lasting and not self._connection.connected else ""
+        no_connection = lost.lasting and not self._connection.connected
+        return f"no XMPP connection: {lost.reason}" if no_connection else self._refusals.reason
 
     async def run(self) -> None:
         """Tell of each change until cancelled."""
         told = ""
         while True:
-            await self._news.wait()
-            self._news.clear()
-            await asyncio.to_thread(self._note)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if self._refusals.reason else None):
+                    await self._news.wait()
+            if self._news.is_set():
+                self._news.clear()
+                await asyncio.to_thread(self._note)
+            self._refusals.look()
             if self.reason != told:
                 told = self.reason
                 self._changed()
