@@ -119,7 +119,7 @@ class Contexts(Listener):
         """Tell a VM that it has a context, and return its sequence number; the VM takes it if it is newer than its own.
 
         Raises:
-            OrderError: there is no such machine, or no context for it; it cannot be told now.
+            OrderError: there is no such machine, or no context for it; DeliveryDelayed: it cannot be told now.
         """
         asker = await self._asker(machine_id)
         context = await self._chosen(asker)
@@ -136,6 +136,7 @@ class Contexts(Listener):
 
         Raises:
             OrderError: there is no such machine, or no context for it; it has no plan, or does not answer.
+            DeliveryDelayed: it cannot be asked now.
         """
         asker = await self._asker(machine_id)
         context = await self._chosen(asker) if user_data is None else Context(user_data, time.time_ns() // 1000)
@@ -182,7 +183,7 @@ class Contexts(Listener):
             if changed & asker.places and (context := await self._chosen(asker)):
                 try:
                     self._announce(asker, context)
-                except OrderError as error:
+                except DeliveryDelayed as error:
                     log.warning("a machine was not told of a new context", reason=str(error))
 
     async def _asker(self, machine_id: str) -> Asker:
@@ -198,10 +199,7 @@ class Contexts(Listener):
 
     def _announce(self, asker: Asker, context: Context, *, dry_run: bool = False) -> None:
         info = {"command": "newContext", **_named(context)}
-        try:
-            self._post.forward(asker.jid, {"info": info | {"dryRun": "1"} if dry_run else info})
-        except DeliveryDelayed as error:
-            raise OrderError(error.message, where=asker.jid) from error
+        self._post.forward(asker.jid, {"info": info | {"dryRun": "1"} if dry_run else info})
 
     # What the connection tells
 

@@ -122,9 +122,11 @@ async def lonely_controller(folder: Path, **http: Any) -> AsyncIterator[Controll
             "xmpp": {"jid": "jm@nowhere.example", "password": "pw", "host": "127.0.0.1", "port": 1},
             "http": {"listen": "127.0.0.1:0", "public_url": "http://jm.example", **http},
             "jobs": {"chirp": {"folder": folder / "chirp", "done_dir": folder / "done"}},
+            "contexts": {"folder": folder / "contexts"},
         }
     )
-    (folder / "chirp").mkdir()
+    for name in ("chirp", "contexts"):
+        (folder / name).mkdir()
     async with open_controller(settings) as controller:
         task = asyncio.create_task(controller.run())
         try:

@@ -221,12 +221,21 @@ async def test_jobs_and_vms_are_tables_that_fit(shell: Shell, api: Api, manager:
     assert "note        an input of job j is delayed: http://x/y: away" in lines
 
 
-async def test_a_controller_that_hears_nobody_is_not_shown_as_if_all_were_well(shell: Shell, api: Api) -> None:
-    """People are told on standard error, and programs are not."""
+async def test_a_controller_that_hears_nobody_is_not_shown_as_if_all_were_well(
+    shell: Shell, api: Api, manager: Controller
+) -> None:
+    """People are told on standard error, and programs are not; what a VM would have to hear cannot be done now."""
     await submit(api, id="j")
     for command in (("vms",), ("jobs",), ("job", "j")):
         assert "no connection to its XMPP server" in (await shell(*command)).errors
         assert (await shell(*command, "--json")).errors == ""
+    await present(manager, "m1", "wn01.example.org", Note(message="x"))
+    folder = manager.settings.contexts.folder
+    assert folder is not None
+    (folder / "default.context").write_text("#!/bin/sh\n")
+    for options in ((), ("--dry-run",)):
+        pushed = await shell("push", "m1", *options)
+        assert (pushed.code, "no XMPP connection" in pushed.errors) == (7, True), pushed.errors
 
 
 def _age(table: str) -> list[str]:
