@@ -147,7 +147,14 @@ async def test_the_page_fits_its_screen(api: Api, manager: Controller, browser: 
 
 async def test_new_jobs_push_old_ones_off_the_page(api: Api, manager: Controller, browser: Browser) -> None:
     """A page that is open for days shows as many as one that was just opened, and all others on request."""
+    await browser.size(1400, 900)
     await browser.open(api.url, api.token)
+    await browser.until("document.querySelector('#throughput svg')")
+    edges = [
+        f"document.querySelector('{edge}"
+        for edge in ("#jobs').offsetTop", "#fleet').offsetTop", "#fleet').offsetHeight")
+    ]
+    assert await browser.run(f"return {' - '.join(edges)}") == 16  # however high the chart beside them is
     for number in range(32):
         await submit(api, id=f"n-{number:02}")
     await browser.shows("#jobs tbody tr:first-child", "n-31")
