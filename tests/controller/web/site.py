@@ -126,7 +126,7 @@ async def lonely_controller(folder: Path, **http: Any) -> AsyncIterator[Controll
         }
     )
     for name in ("chirp", "contexts"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     async with open_controller(settings) as controller:
         task = asyncio.create_task(controller.run())
         try:

@@ -101,7 +101,6 @@ async def test_an_address_that_is_none_is_refused(tmp_path: Path, listen: str) -
 
 async def test_a_second_controller_in_one_folder_is_told_what_it_is(tmp_path: Path, api: Api) -> None:
     """Not an agent."""
-    (tmp_path / "chirp").rmdir()
     with pytest.raises(StoreBusy, match="another ucvm-controller is at work here"):
         async with lonely_controller(tmp_path):
             pass
