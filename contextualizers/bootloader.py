@@ -46,6 +46,8 @@ def _switch(value: Any) -> Any:
 
 
 Switch = Annotated[Any, BeforeValidator(_switch)]
+Seconds = Annotated[float | None, BeforeValidator(lambda value: value or None)]
+"""Nothing behind the = is as good as no line."""
 
 
 class BootloaderOptions(Options):
@@ -64,7 +66,7 @@ class BootloaderOptions(Options):
     cdn: Annotated[Any, Reads("[ucernvm-begin] cvmfs_cdn")] = None
     server: Annotated[Any, Reads("[ucernvm-begin] cvmfs_server")] = None
     tag: Annotated[Any, Reads("[ucernvm-begin] cvmfs_tag")] = None
-    wait_on_squid: Annotated[float | None, Reads("[ucernvm-begin] cvmfs_wait_on_squid")] = None
+    wait_on_squid: Annotated[Seconds, Reads("[ucernvm-begin] cvmfs_wait_on_squid")] = None
     resize_rootfs: Annotated[Switch, Reads("[ucernvm-begin] resize_rootfs")] = None
     use_boothd: Annotated[Switch, Reads("[ucernvm-begin] use_boothd")] = None
     use_glidein: Annotated[Switch, Reads("[ucernvm-begin] useglideinwms")] = None

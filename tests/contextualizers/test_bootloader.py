@@ -46,6 +46,7 @@ def test_what_is_no_archive_is_an_error(system: System) -> None:
 def test_values_that_the_bootloader_does_not_understand_are_errors(system: System) -> None:
     """It takes them as if they were not there: a disk that was to be spared is formatted."""
     assert ask(Bootloader(), block("resize_rootfs=off", "use_boothd=yes", "cvmfs_wait_on_squid=5"), system).texts == []
+    assert ask(Bootloader(), block("resize_rootfs=", "use_boothd=", "cvmfs_wait_on_squid="), system).texts == []
     lines = ("resize_rootfs=maybe", "use_boothd=perhaps", "useglideinWMS=never", "cvmfs_wait_on_squid=soon")
     assert ask(Bootloader(), block(*lines), system).texts == [
         "error 2: [ucernvm-begin] resize_rootfs: expected on or off",

@@ -320,6 +320,27 @@ def test_a_refusal_is_not_told_any_more_when_the_key_is_forgotten(tmp_path: Path
     assert refusals.reason == ""
 
 
+def test_a_refusal_stands_while_the_state_cannot_be_read() -> None:
+    """A disk that fails for a moment does not end whoever looks."""
+
+    class Unreadable(Known):
+        failing = False
+
+        def key(self, account: str) -> str:
+            if self.failing:
+                raise StoreError("the state cannot be read")
+            return super().key(account)
+
+    memory = Unreadable()
+    ends = Ends(memory=memory)
+    ends.arrive(ends.order(1))
+    with pytest.raises(MessageRefused):
+        ends.arrive(ends.order(2, signed=False))
+    memory.failing = True
+    ends.verifier.refusals.look()
+    assert "is refused: it is not signed" in ends.verifier.refusals.reason
+
+
 def test_a_signer_who_has_put_his_clock_back(ends: Ends) -> None:
     """It is obeyed by who has the right time, unless by more than a day; then an operator has to help."""
     ends.clocks.signer += KEPT_SECONDS - 1

@@ -6,10 +6,11 @@ A log alone would not tell anybody who looks at a machine why it does nothing th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ucvm_agent.errors import MessageRefused
+from ucvm_agent.errors import MessageRefused, StoreError
 
 if TYPE_CHECKING:
     from ucvm_agent.copilot.memory import Memory
@@ -58,12 +59,10 @@ class Refusals:
         self._replace({other: refusal for other, refusal in self._refusals.items() if other != account})
 
     def look(self) -> None:
-        """See whether a key was forgotten meanwhile; another process does that.
-
-        Raises:
-            StoreError: it cannot be found out.
-        """
-        self._replace({one: refusal for one, refusal in self._refusals.items() if refusal.known == self._known(one)})
+        """See whether a key was forgotten meanwhile, which another process does; if nobody can tell, it was not."""
+        with suppress(StoreError):
+            left = {one: refusal for one, refusal in self._refusals.items() if refusal.known == self._known(one)}
+            self._replace(left)
 
     def _known(self, account: str) -> tuple[str, float]:
         return self._memory.key(account), self._memory.newest(account)
